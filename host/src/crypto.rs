@@ -1,0 +1,20 @@
+//! The crypto wing: secret → aead → envelope → keyring → cipher. Each room imports only from those before it.
+//!
+//! Whoever uses it sees two verbs on DEKs (`wrap_dek`, `unwrap_dek`) and two on values (`seal_value`, `open_value`). Byte
+//! formats are in `docs/FORMAT.md`.
+
+mod aead;
+mod cipher;
+mod envelope;
+mod kek;
+mod keyring;
+mod mac;
+mod secret;
+
+pub use aead::{CannotOpen, RandomnessUnavailable};
+pub use cipher::{DekCipher, OpenValueError};
+pub use envelope::{EncryptedDek, EncryptedValue, ParseEnvelopeError};
+pub use kek::{KekError, KekId};
+pub use keyring::{DekFingerprint, KeyRing, RingError, RowMac, UnwrapError, WrappedDek};
+pub use mac::{MacKey, Tag};
+pub use secret::{Dek, DekLengthError, Kek, Plaintext, PlaintextNotUtf8, ServiceToken};

@@ -1,0 +1,259 @@
+//! The KEKs a process holds, one of them primary, and everything that is keyed by them.
+//!
+//! `encryptedDEK = seal(KEK, aad = "", DEK)` is the contract's. All else is under keys derived from the KEK, one for each purpose:
+//! the MAC that ties a row to its project, the fingerprint by which a raw DEK is found, the canary, the DEK handles, the journal.
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::aead::{AeadKey, CannotOpen, RandomnessUnavailable};
+use super::envelope::EncryptedDek;
+use super::kek::KekId;
+use super::mac::{MacKey, Tag, derive_subkey};
+use super::secret::{Dek, Kek};
+
+const CANARY_TEXT: &[u8] = b"origan-codec canary";
+
+/// Several KEKs, the first of them primary.
+pub struct KeyRing {
+    keks: Vec<RingKek>,
+}
+
+/// One KEK, expanded.
+struct RingKek {
+    id: KekId,
+    wrapping: AeadKey,
+    canary: AeadKey,
+    handles: AeadKey,
+    rows: MacKey,
+    fingerprints: MacKey,
+    journal: Zeroizing<[u8; 32]>,
+}
+
+/// A DEK under a KEK.
+#[derive(Debug, Clone)]
+pub struct WrappedDek {
+    /// Which KEK.
+    pub kek_id: KekId,
+    /// What the caller stores.
+    pub encrypted_dek: EncryptedDek,
+}
+
+/// A keyed fingerprint of a DEK: finds it, tells nothing about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DekFingerprint(pub Tag);
+
+/// The MAC that ties a stored row together.
+#[derive(Debug, Clone, Copy)]
+pub struct RowMac(pub Tag);
+
+/// Why a ring cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RingError {
+    /// The same KEK twice.
+    #[error("KEK {0} is in the ring twice")]
+    Duplicate(KekId),
+}
+
+/// Why an encrypted DEK yields no DEK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnwrapError {
+    /// No KEK of that id in the ring.
+    #[error("KEK {0} is not in the ring")]
+    UnknownKek(KekId),
+    /// Does not open.
+    #[error(transparent)]
+    CannotOpen(#[from] CannotOpen),
+    /// Opens to other than 32 bytes: somebody who has the KEK wrapped something else.
+    #[error("unwraps to {0} bytes; a DEK is 32")]
+    WrongLength(usize),
+}
+
+impl KeyRing {
+    /// A ring of `primary`, which wraps, and `retained` ones, which only unwrap.
+    pub fn new(primary: &Kek, retained: &[Kek]) -> Result<Self, RingError> {
+        let mut keks: Vec<RingKek> = Vec::with_capacity(1 + retained.len());
+        for kek in std::iter::once(primary).chain(retained) {
+            let expanded = RingKek::expand(kek);
+            if keks.iter().any(|known| known.id == expanded.id) {
+                return Err(RingError::Duplicate(expanded.id));
+            }
+            keks.push(expanded);
+        }
+        Ok(Self { keks })
+    }
+
+    /// The KEK that wraps what is new.
+    pub fn primary_id(&self) -> KekId {
+        self.primary().id
+    }
+
+    /// All of them, the primary first.
+    pub fn kek_ids(&self) -> impl Iterator<Item = KekId> {
+        self.keks.iter().map(|kek| kek.id)
+    }
+
+    /// Wraps under the primary.
+    pub fn wrap_dek(&self, dek: &Dek) -> Result<WrappedDek, RandomnessUnavailable> {
+        let kek = self.primary();
+        let sealed = kek.wrapping.seal(b"", dek.expose_secret())?;
+        Ok(WrappedDek { kek_id: kek.id, encrypted_dek: EncryptedDek::from_sealed(sealed) })
+    }
+
+    /// Unwraps under the KEK that `kek_id` names.
+    pub fn unwrap_dek(&self, kek_id: KekId, encrypted_dek: &EncryptedDek) -> Result<Dek, UnwrapError> {
+        unwrap_under(self.find(kek_id)?, encrypted_dek)
+    }
+
+    /// Unwraps under whichever KEK opens it: for an encrypted DEK that no row names.
+    pub fn unwrap_unrecorded_dek(&self, encrypted_dek: &EncryptedDek) -> Result<(KekId, Dek), UnwrapError> {
+        for kek in &self.keks {
+            match unwrap_under(kek, encrypted_dek) {
+                Err(UnwrapError::CannotOpen(_)) => {}
+                other => return other.map(|dek| (kek.id, dek)),
+            }
+        }
+        Err(CannotOpen.into())
+    }
+
+    /// The fingerprint of `dek` under `kek_id`.
+    pub fn fingerprint(&self, kek_id: KekId, dek: &Dek) -> Result<DekFingerprint, UnwrapError> {
+        Ok(self.find(kek_id)?.fingerprint(dek))
+    }
+
+    /// Its fingerprints under every KEK of the ring, the primary's first: a row keeps the one of the KEK it is wrapped by.
+    pub fn fingerprints(&self, dek: &Dek) -> Vec<DekFingerprint> {
+        self.keks.iter().map(|kek| kek.fingerprint(dek)).collect()
+    }
+
+    /// Ties `parts` of a row together under `kek_id`.
+    pub fn row_mac(&self, kek_id: KekId, parts: &[&[u8]]) -> Result<RowMac, UnwrapError> {
+        Ok(RowMac(self.find(kek_id)?.rows.tag(parts)))
+    }
+
+    /// Whether `mac` ties `parts` together, in constant time.
+    pub fn row_mac_verifies(&self, kek_id: KekId, parts: &[&[u8]], mac: &[u8]) -> Result<bool, UnwrapError> {
+        Ok(self.find(kek_id)?.rows.verifies(parts, mac))
+    }
+
+    /// Something that only the primary can have sealed. Not a wrapped DEK: it opens under no contract call.
+    pub fn seal_canary(&self) -> Result<Vec<u8>, RandomnessUnavailable> {
+        self.primary().canary.seal(b"", CANARY_TEXT)
+    }
+
+    /// Whether `sealed` is the canary of the KEK that `kek_id` names.
+    pub fn canary_opens(&self, kek_id: KekId, sealed: Vec<u8>) -> bool {
+        let Ok(kek) = self.find(kek_id) else { return false };
+        kek.canary.open(b"", sealed).is_ok_and(|text| text.ct_eq(CANARY_TEXT).into())
+    }
+
+    /// Seals a DEK handle's fields under the primary.
+    pub fn seal_handle(&self, fields: &[u8]) -> Result<Vec<u8>, RandomnessUnavailable> {
+        self.primary().handles.seal(b"", fields)
+    }
+
+    /// Opens a DEK handle's fields, under any KEK of the ring.
+    pub fn open_handle(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CannotOpen> {
+        self.keks.iter().find_map(|kek| kek.handles.open(b"", sealed.to_vec()).ok()).ok_or(CannotOpen)
+    }
+
+    /// The key of `chain`'s journal under `kek_id`; none if the ring lacks that KEK.
+    pub fn journal_key(&self, kek_id: KekId, chain: &str) -> Option<MacKey> {
+        let kek = self.find(kek_id).ok()?;
+        Some(MacKey::derive(&kek.journal, chain))
+    }
+
+    fn primary(&self) -> &RingKek {
+        // `new` puts the primary first, and nothing takes a KEK out.
+        &self.keks[0]
+    }
+
+    fn find(&self, kek_id: KekId) -> Result<&RingKek, UnwrapError> {
+        self.keks.iter().find(|kek| kek.id == kek_id).ok_or(UnwrapError::UnknownKek(kek_id))
+    }
+}
+
+impl std::fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.kek_ids()).finish()
+    }
+}
+
+impl RingKek {
+    fn expand(kek: &Kek) -> Self {
+        let bytes = kek.expose_secret();
+        Self {
+            id: kek.id(),
+            wrapping: AeadKey::new(bytes),
+            canary: AeadKey::new(&derive_subkey(bytes, "canary")),
+            handles: AeadKey::new(&derive_subkey(bytes, "dek-handle")),
+            rows: MacKey::derive(bytes, "row"),
+            fingerprints: MacKey::derive(bytes, "dek-fingerprint"),
+            journal: derive_subkey(bytes, "journal"),
+        }
+    }
+
+    fn fingerprint(&self, dek: &Dek) -> DekFingerprint {
+        DekFingerprint(self.fingerprints.tag_message(dek.expose_secret()))
+    }
+}
+
+fn unwrap_under(kek: &RingKek, encrypted_dek: &EncryptedDek) -> Result<Dek, UnwrapError> {
+    let bytes = kek.wrapping.open(b"", encrypted_dek.sealed().to_vec())?;
+    Dek::from_slice(&bytes).map_err(|wrong| UnwrapError::WrongLength(wrong.actual))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(primary: &Kek, retained: &[Kek]) -> KeyRing {
+        KeyRing::new(primary, retained).expect("different KEKs")
+    }
+
+    #[test]
+    fn a_retained_kek_unwraps_and_never_wraps() {
+        let (old, new) = (Kek::generate().expect("random"), Kek::generate().expect("random"));
+        let dek = Dek::generate().expect("random");
+        let wrapped = ring(&old, &[]).wrap_dek(&dek).expect("random");
+        let new_id = new.id();
+        let both = ring(&new, &[old]);
+        assert_eq!(
+            both.unwrap_dek(wrapped.kek_id, &wrapped.encrypted_dek).expect("opens").expose_secret(),
+            dek.expose_secret()
+        );
+        assert_eq!(both.wrap_dek(&dek).expect("random").kek_id, new_id);
+        assert_eq!(
+            ring(&new, &[]).unwrap_dek(wrapped.kek_id, &wrapped.encrypted_dek).err(),
+            Some(UnwrapError::UnknownKek(wrapped.kek_id))
+        );
+    }
+
+    #[test]
+    fn what_is_not_32_bytes_inside_is_refused_with_its_length() {
+        let kek = Kek::generate().expect("random");
+        let ring = ring(&kek, &[]);
+        for length in [0, 16, 31, 33, 64] {
+            let sealed = AeadKey::new(kek.expose_secret()).seal(b"", &vec![3; length]).expect("random");
+            let wrapped = EncryptedDek::from_sealed(sealed);
+            assert_eq!(ring.unwrap_dek(kek.id(), &wrapped).err(), Some(UnwrapError::WrongLength(length)));
+        }
+    }
+
+    #[test]
+    fn a_canary_is_no_encrypted_dek_and_opens_under_its_kek_alone() {
+        let (one, other) = (Kek::generate().expect("random"), Kek::generate().expect("random"));
+        let canary = ring(&one, &[]).seal_canary().expect("random");
+        assert!(ring(&one, &[]).canary_opens(one.id(), canary.clone()));
+        assert!(!ring(&other, &[]).canary_opens(other.id(), canary.clone()));
+        let as_dek = EncryptedDek::from_sealed(canary);
+        assert_eq!(ring(&one, &[]).unwrap_unrecorded_dek(&as_dek).err(), Some(UnwrapError::CannotOpen(CannotOpen)));
+    }
+
+    #[test]
+    fn the_same_kek_twice_is_refused() {
+        let kek = Kek::generate().expect("random");
+        let again = Kek::from_bytes(kek.expose_secret());
+        assert!(matches!(KeyRing::new(&kek, &[again]), Err(RingError::Duplicate(_))));
+    }
+}
