@@ -1,1 +1,7 @@
-fn main() {}
+//! `codec`: parse, build, run.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    origan_codec::cli::main()
+}

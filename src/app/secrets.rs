@@ -1,0 +1,154 @@
+//! The secrets that the process begins with: the KEK, and the tokens of its callers.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use origan_codec_host::crypto::{Kek, KeyRing, ServiceToken};
+use tracing::warn;
+use zeroize::Zeroizing;
+
+use crate::caller::{Action, Caller, Callers, Method, TokenDigest};
+use crate::config::{CallerConfig, Config, ConfigError, Environment};
+
+/// A shared token shorter than this gets a warning: 32 base64 characters are 192 bits.
+const TOKEN_LEN_ADVISED: usize = 32;
+
+/// What a serving process holds.
+pub struct Secrets {
+    /// The KEKs.
+    pub ring: Arc<KeyRing>,
+    /// Who may come in.
+    pub callers: Callers,
+}
+
+/// Where `--dev` keeps the secrets that it makes.
+#[derive(Debug)]
+pub struct DevFiles {
+    /// The KEK.
+    pub kek: PathBuf,
+    /// The token.
+    pub token: PathBuf,
+}
+
+impl Secrets {
+    /// From the environment and the files that the configuration names.
+    pub fn load(config: &Config, environment: Environment) -> Result<Self, ConfigError> {
+        let ring = Self::ring(config, &environment)?;
+        let mut callers = Callers::default();
+        if let Some(token) = environment.service_token {
+            callers.admit(shared_caller(), [shared_token(&token)?]);
+        }
+        for (index, caller) in config.callers.iter().enumerate() {
+            let tokens = tokens_of(caller, index)?;
+            let actions = caller.actions.clone();
+            callers.admit(Caller { name: caller.name.clone(), method: Method::Token, actions }, tokens);
+        }
+        if callers.is_empty() {
+            return Err(ConfigError::Variable {
+                name: "INTERNAL_SERVICE_TOKEN",
+                message: "is not set and codec.toml names no callers: nobody could ask for anything".into(),
+            });
+        }
+        Ok(Self { ring, callers })
+    }
+
+    /// The KEK alone, for commands that have no callers.
+    pub fn ring(config: &Config, environment: &Environment) -> Result<Arc<KeyRing>, ConfigError> {
+        let (key, text) = match (&config.keys.kek_file, &environment.kek_secret) {
+            (Some(path), None) => (format!("keys.kek_file {}", path.display()), read_secret(path)?),
+            (None, Some(text)) => ("KEK_SECRET".to_owned(), text.clone()),
+            _ => {
+                let message = "is not set, and keys.kek_file neither; `codec keys generate` makes one";
+                return Err(ConfigError::Variable { name: "KEK_SECRET", message: message.into() });
+            }
+        };
+        let kek = Kek::parse_base64(&text).map_err(|error| ConfigError::value(key.clone(), error.to_string()))?;
+        let ring = KeyRing::new(&kek, &[]).map_err(|error| ConfigError::value(key, error.to_string()))?;
+        Ok(Arc::new(ring))
+    }
+}
+
+impl DevFiles {
+    /// Where they are, or will be.
+    pub fn under(data_dir: &Path) -> Self {
+        Self { kek: data_dir.join("dev").join("kek"), token: data_dir.join("dev").join("token") }
+    }
+
+    /// Makes what is missing, and fills `environment` where it is silent.
+    pub fn fill(&self, environment: &mut Environment, config: &Config) -> anyhow::Result<()> {
+        if environment.kek_secret.is_none() && config.keys.kek_file.is_none() {
+            let fresh = Kek::generate()?.encode_base64();
+            environment.kek_secret = Some(kept(&self.kek, &fresh)?);
+        }
+        if environment.service_token.is_none() {
+            let mut bytes = Zeroizing::new([0; 24]);
+            getrandom::fill(&mut *bytes).context("the operating system's randomness is unavailable")?;
+            let fresh = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes));
+            environment.service_token = Some(ServiceToken::new(kept(&self.token, &fresh)?.to_string()));
+        }
+        Ok(())
+    }
+}
+
+/// What `path` holds; `fresh`, now kept there, if it is not there yet.
+fn kept(path: &Path, fresh: &str) -> anyhow::Result<Zeroizing<String>> {
+    if let Some(dir) = path.parent() {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.with_context(|| format!("cannot create {}", dir.display()))?;
+    }
+    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => {
+            let written = file.write_all(fresh.as_bytes()).and_then(|()| file.write_all(b"\n"));
+            written.and_then(|()| file.sync_all()).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot create {}", path.display())),
+    }
+    let text = read_secret(path)?;
+    Ok(Zeroizing::new(text.trim_end().to_owned()))
+}
+
+fn read_secret(path: &Path) -> Result<Zeroizing<String>, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    Ok(Zeroizing::new(text))
+}
+
+fn shared_caller() -> Caller {
+    Caller { name: "service".into(), method: Method::SharedToken, actions: Action::ALL.to_vec() }
+}
+
+fn shared_token(token: &ServiceToken) -> Result<TokenDigest, ConfigError> {
+    let text = token.expose_secret();
+    if text.bytes().any(|b| !b.is_ascii_graphic()) {
+        let message = "holds a space, a control or a non-ASCII character; it could not be sent in a header";
+        return Err(ConfigError::Variable { name: "INTERNAL_SERVICE_TOKEN", message: message.into() });
+    }
+    if text.len() < TOKEN_LEN_ADVISED {
+        warn!(advised = TOKEN_LEN_ADVISED, "INTERNAL_SERVICE_TOKEN is short: use as many random characters as advised");
+    }
+    Ok(TokenDigest::of(token))
+}
+
+fn tokens_of(caller: &CallerConfig, index: usize) -> Result<Vec<TokenDigest>, ConfigError> {
+    let mut digests = Vec::new();
+    for token in &caller.tokens {
+        let key = || format!("callers[{index}].tokens");
+        digests.push(TokenDigest::parse(token).map_err(|error| ConfigError::value(key(), error.to_string()))?);
+    }
+    if let Some(path) = &caller.token_file {
+        let text = read_secret(path)?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let before = digests.len();
+        digests.extend(lines.map(|line| TokenDigest::of(&ServiceToken::new(line.to_owned()))));
+        if digests.len() == before {
+            return Err(ConfigError::value(format!("callers[{index}].token_file"), "holds no token"));
+        }
+    }
+    Ok(digests)
+}

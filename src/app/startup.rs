@@ -1,0 +1,148 @@
+//! From nothing to ready: store, proof of the KEK, journal. What may pass is waited for; what will not ends the process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use origan_codec_host::crypto::KeyRing;
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use crate::audit::Journal;
+use crate::audit::journal::{JournalSettings, OpenJournalError};
+use crate::config::{Config, ConfigError};
+use crate::deployments::Deployments;
+use crate::keys::{Keys, KeysSettings, prove_kek};
+use crate::policy::Policies;
+use crate::service::{Service, ServiceSettings};
+use crate::store::{DekStore, OpenStoreError, PostgresStore, SqliteStore};
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The same cause is logged again after so many attempts.
+const LOG_EVERY: u32 = 30;
+
+/// What has come about so far.
+pub(super) struct Startup {
+    config: Config,
+    ring: Arc<KeyRing>,
+    /// Taken by the service.
+    deployments: Option<Deployments>,
+    store: Option<Arc<dyn DekStore>>,
+    tell: watch::Sender<String>,
+    attempts: u32,
+}
+
+impl Startup {
+    pub(super) fn new(
+        config: Config,
+        ring: Arc<KeyRing>,
+        deployments: Deployments,
+        tell: watch::Sender<String>,
+    ) -> Self {
+        Self { config, ring, deployments: Some(deployments), store: None, tell, attempts: 0 }
+    }
+
+    /// Tries until it is ready.
+    pub(super) async fn until_ready(&mut self) -> anyhow::Result<Arc<Service>> {
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            if let Some(service) = self.attempt().await? {
+                info!("ready");
+                return Ok(service);
+            }
+        }
+    }
+
+    /// The service; none if something is missing that may come; an error if it will not.
+    pub(super) async fn attempt(&mut self) -> anyhow::Result<Option<Arc<Service>>> {
+        let store = match &self.store {
+            Some(store) => store.clone(),
+            None => match open_store(&self.config).await {
+                Ok(store) => self.store.insert(store).clone(),
+                Err(OpenStoreError::NotNow(cause)) => return Ok(self.wait(&cause.to_string())),
+                Err(never) => return Err(never.into()),
+            },
+        };
+        if let Err(cause) = prove_kek(&*store, &self.ring).await {
+            return Ok(self.wait(&cause.to_string()));
+        }
+        let journal = match Journal::open(&journal_settings(&self.config), &self.ring) {
+            Ok(journal) => journal,
+            Err(locked @ OpenJournalError::Locked(_)) => return Err(locked.into()),
+            Err(cause) => return Ok(self.wait(&cause.to_string())),
+        };
+        let Some(deployments) = self.deployments.take() else { return Ok(None) };
+        let settings = KeysSettings {
+            unknown_dek: self.config.keys.unknown_dek,
+            cache_ttl: Duration::from_secs(self.config.keys.cache_ttl_s),
+            cache_entries: self.config.keys.cache_entries,
+        };
+        Ok(Some(Arc::new(Service {
+            policies: Policies,
+            keys: Keys::new(self.ring.clone(), store, journal.clone(), &settings),
+            deployments,
+            journal,
+            settings: ServiceSettings {
+                dek_release: self.config.keys.dek_release,
+                dek_handle_ttl_s: self.config.keys.dek_handle_ttl_s,
+                deployment_required: self.config.deployments.required,
+            },
+        })))
+    }
+
+    fn wait(&mut self, cause: &str) -> Option<Arc<Service>> {
+        let is_news = *self.tell.borrow() != cause;
+        if is_news || self.attempts.is_multiple_of(LOG_EVERY) {
+            error!(cause, "NOT READY: nothing is encrypted or decrypted; trying again");
+        }
+        self.attempts += 1;
+        self.tell.send_replace(cause.to_owned());
+        None
+    }
+}
+
+/// The store that the configuration chooses.
+pub async fn open_store(config: &Config) -> Result<Arc<dyn DekStore>, OpenStoreError> {
+    let deadline = Duration::from_millis(config.store.deadline_ms);
+    let Some(url) = config.store.url.as_deref() else {
+        return Ok(Arc::new(SqliteStore::open(&config.data_dir.join("codec.db"), deadline).await?));
+    };
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(Arc::new(PostgresStore::open(url, config.store.connections, deadline).await?));
+    }
+    let Some(path) = url.strip_prefix("sqlite:") else {
+        let message = "must begin with postgres:// or sqlite:".into();
+        return Err(OpenStoreError::Never { place: "DATABASE_URL".into(), message });
+    };
+    let path = path.strip_prefix("//").unwrap_or(path);
+    Ok(Arc::new(SqliteStore::open(path.as_ref(), deadline).await?))
+}
+
+/// The journal that the configuration chooses.
+pub fn journal_settings(config: &Config) -> JournalSettings {
+    JournalSettings {
+        dir: config.journal_dir(),
+        durability: config.audit.durability,
+        deadline: Duration::from_millis(config.audit.deadline_ms),
+        segment_bytes: config.audit.segment_bytes,
+        queue: config.audit.queue,
+    }
+}
+
+/// Without a place for the journal there is no point in starting.
+pub(super) fn prepare_folders(config: &Config) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    for (key, dir) in [("data_dir", config.data_dir.clone()), ("audit.dir", config.journal_dir())] {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(|error| ConfigError::value(key, format!("{} cannot be created: {error}", dir.display())))?;
+    }
+    let probe = config.journal_dir().join("probe");
+    std::fs::write(&probe, b"")
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map_err(|error| ConfigError::value("audit.dir", format!("cannot be written to: {error}")))
+        .context("there is no place for the audit journal, and nothing is answered without it")
+}

@@ -1,0 +1,325 @@
+//! How records hang together: each line carries the hash of the one before, under a key that only the service has.
+//!
+//! `line = {"chain":"…","seq":n, …the record… ,"prev":"<hash of seq n-1>","hash":"<hash>"}`, and
+//! `hash = HMAC(journal key, the line up to and without ,"hash":)`, in hexadecimal. Whoever edits, drops or reorders lines
+//! without the key breaks the chain; whoever cuts its end is shown by a receipt from beyond it.
+
+use std::fmt;
+use std::io::Write;
+use std::str::FromStr;
+
+use origan_codec_host::crypto::{MacKey, RandomnessUnavailable, Tag};
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter};
+use subtle::ConstantTimeEq;
+
+/// `,"hash":"` + 64 + `"}`
+const HASH_FIELD_LEN: usize = 9 + 64 + 2;
+/// `,"prev":"` + 64 + `"`
+const PREV_FIELD_LEN: usize = 9 + 64 + 1;
+
+/// One chain of records: 8 random bytes, as hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ChainId(u64);
+
+/// The last record of a chain, or the one a reader has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Counts from 1; 0 is the place before the first record.
+    pub seq: u64,
+    /// That record's hash; zero before the first.
+    pub hash: Tag,
+}
+
+/// Proof of the record that an operation left: `<chain>:<seq>:<hash>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// In which chain.
+    pub chain: ChainId,
+    /// Which record.
+    pub at: Position,
+}
+
+/// The end of a chain that grows.
+#[derive(Debug)]
+pub(super) struct ChainEnd {
+    chain: ChainId,
+    key: MacKey,
+    last: Position,
+}
+
+/// One line, taken apart but not believed.
+#[derive(Debug)]
+pub struct Line<'a> {
+    /// The chain it says it is of.
+    pub chain: ChainId,
+    /// Its number and its hash, as it says.
+    pub at: Position,
+    /// The hash of its predecessor, as it says.
+    pub prev: Tag,
+    signed: &'a [u8],
+}
+
+/// Not a line of a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a line of a journal")]
+pub struct NotALine;
+
+/// Not a receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a receipt is <chain>:<seq>:<hash>, as in the X-Audit-Receipt header")]
+pub struct ParseReceiptError;
+
+impl ChainId {
+    pub(super) fn fresh() -> Result<Self, RandomnessUnavailable> {
+        getrandom::u64().map(Self).map_err(|_| RandomnessUnavailable)
+    }
+}
+
+impl Position {
+    /// Before the first record.
+    pub const START: Self = Self { seq: 0, hash: [0; 32] };
+}
+
+impl ChainEnd {
+    pub(super) fn new(chain: ChainId, key: MacKey, last: Position) -> Self {
+        Self { chain, key, last }
+    }
+
+    pub(super) fn last(&self) -> Position {
+        self.last
+    }
+
+    /// Goes back to `last`: what came after was not made durable.
+    pub(super) fn rewind(&mut self, last: Position) {
+        self.last = last;
+    }
+
+    /// Appends the line of `body`, one JSON object as [`body_of`] makes it, to `out`.
+    pub(super) fn append(&mut self, body: &[u8], out: &mut Vec<u8>) -> Receipt {
+        let start = out.len();
+        let seq = self.last.seq + 1;
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "{{\"chain\":\"{}\",\"seq\":{seq},", self.chain);
+        out.extend_from_slice(&body[1..body.len() - 1]);
+        out.extend_from_slice(b",\"prev\":\"");
+        push_hex(out, &self.last.hash);
+        out.push(b'"');
+        let hash = self.key.tag_message(&out[start..]);
+        out.extend_from_slice(b",\"hash\":\"");
+        push_hex(out, &hash);
+        out.extend_from_slice(b"\"}\n");
+        self.last = Position { seq, hash };
+        Receipt { chain: self.chain, at: self.last }
+    }
+}
+
+impl<'a> Line<'a> {
+    /// Takes a line apart, without its line feed.
+    pub fn parse(line: &'a [u8]) -> Result<Self, NotALine> {
+        let signed_len = line.len().checked_sub(HASH_FIELD_LEN).ok_or(NotALine)?;
+        let (signed, hash) = line.split_at(signed_len);
+        let prev = &signed[signed.len().checked_sub(PREV_FIELD_LEN).ok_or(NotALine)?..];
+        let rest = signed.strip_prefix(b"{\"chain\":\"").ok_or(NotALine)?;
+        let (chain, rest) = rest.split_at_checked(16).ok_or(NotALine)?;
+        let digits = rest.strip_prefix(b"\",\"seq\":").ok_or(NotALine)?;
+        let digits = digits.split(|&b| b == b',').next().ok_or(NotALine)?;
+        Ok(Self {
+            chain: text_of(chain)?.parse()?,
+            at: Position { seq: parse_seq(text_of(digits)?)?, hash: hex_between(hash, b",\"hash\":\"", b"\"}")? },
+            prev: hex_between(prev, b",\"prev\":\"", b"\"")?,
+            signed,
+        })
+    }
+
+    /// Whether its hash is what `key` makes of it.
+    pub fn verifies(&self, key: &MacKey) -> bool {
+        key.tag_message(self.signed).ct_eq(&self.at.hash).into()
+    }
+
+    /// Whether it comes right after `last`.
+    pub fn follows(&self, last: &Position) -> bool {
+        self.at.seq == last.seq + 1 && self.prev == last.hash
+    }
+}
+
+impl fmt::Display for ChainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for ChainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChainId({self})")
+    }
+}
+
+impl FromStr for ChainId {
+    type Err = NotALine;
+
+    fn from_str(text: &str) -> Result<Self, NotALine> {
+        let id = u64::from_str_radix(text, 16).map(Self).map_err(|_| NotALine)?;
+        if id.to_string() == text { Ok(id) } else { Err(NotALine) }
+    }
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:", self.chain, self.at.seq)?;
+        self.at.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Receipt {
+    type Err = ParseReceiptError;
+
+    fn from_str(text: &str) -> Result<Self, ParseReceiptError> {
+        let (chain, rest) = text.split_once(':').ok_or(ParseReceiptError)?;
+        let (seq, hash) = rest.split_once(':').ok_or(ParseReceiptError)?;
+        Ok(Self {
+            chain: chain.parse().map_err(|_| ParseReceiptError)?,
+            at: Position {
+                seq: parse_seq(seq).map_err(|_| ParseReceiptError)?,
+                hash: parse_hex(hash.as_bytes()).map_err(|_| ParseReceiptError)?,
+            },
+        })
+    }
+}
+
+/// A record as one JSON object, without its place in the chain. What a terminal could act on is escaped, beyond what JSON asks.
+pub(super) fn body_of(record: &impl Serialize) -> Vec<u8> {
+    let mut body = Vec::with_capacity(384);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut body, Harmless);
+    // Records are plain structs of strings and numbers, and writing to a Vec cannot fail.
+    let _ = record.serialize(&mut serializer);
+    body
+}
+
+/// Compact JSON in which DEL, C1 controls, line separators and text direction marks are `\u` escapes too.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> std::io::Result<()> {
+        if fragment.bytes().all(|b| b.is_ascii() && b != 0x7f) {
+            return CompactFormatter.write_string_fragment(writer, fragment);
+        }
+        for c in fragment.chars() {
+            match c {
+                '\u{7f}'..='\u{9f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' => {
+                    write!(writer, "\\u{:04x}", u32::from(c))?;
+                }
+                _ => write!(writer, "{c}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+fn hex_between(field: &[u8], before: &[u8], after: &[u8]) -> Result<Tag, NotALine> {
+    parse_hex(field.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).ok_or(NotALine)?)
+}
+
+fn parse_hex(digits: &[u8]) -> Result<Tag, NotALine> {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        _ => Err(NotALine),
+    };
+    if digits.len() != 64 {
+        return Err(NotALine);
+    }
+    let mut tag = [0; 32];
+    for (byte, pair) in tag.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = value(pair[0])? << 4 | value(pair[1])?;
+    }
+    Ok(tag)
+}
+
+/// The one spelling of a number: no sign, no leading zero.
+fn parse_seq(digits: &str) -> Result<u64, NotALine> {
+    let seq: u64 = digits.parse().map_err(|_| NotALine)?;
+    if seq.to_string() == digits { Ok(seq) } else { Err(NotALine) }
+}
+
+fn text_of(bytes: &[u8]) -> Result<&str, NotALine> {
+    std::str::from_utf8(bytes).map_err(|_| NotALine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use origan_codec_host::crypto::{Kek, KeyRing};
+    use proptest::prelude::*;
+
+    fn key() -> MacKey {
+        let kek = Kek::generate().expect("random");
+        let ring = KeyRing::new(&kek, &[]).expect("one KEK");
+        ring.journal_key(kek.id(), "test").expect("in the ring")
+    }
+
+    fn end_with(key: MacKey) -> ChainEnd {
+        ChainEnd::new(ChainId(7), key, Position::START)
+    }
+
+    #[test]
+    fn lines_verify_and_follow_each_other() {
+        let mut end = end_with(key());
+        let mut out = Vec::new();
+        let first = end.append(b"{\"a\":1}", &mut out);
+        let split = out.len();
+        let second = end.append(b"{\"a\":2}", &mut out);
+        let one = Line::parse(&out[..split - 1]).expect("a line");
+        let two = Line::parse(&out[split..out.len() - 1]).expect("a line");
+        assert!(one.verifies(&end.key) && two.verifies(&end.key));
+        assert!(one.follows(&Position::START) && two.follows(&first.at) && !two.follows(&Position::START));
+        assert_eq!((one.at, two.at), (first.at, second.at));
+        assert_eq!(second.to_string().parse(), Ok(second));
+    }
+
+    #[test]
+    fn one_changed_byte_anywhere_breaks_a_line() {
+        let mut end = end_with(key());
+        let mut out = Vec::new();
+        end.append(b"{\"projectId\":\"shop\"}", &mut out);
+        out.pop();
+        for index in 0..out.len() {
+            let mut changed = out.clone();
+            changed[index] ^= 1;
+            let still =
+                Line::parse(&changed).is_ok_and(|line| line.verifies(&end.key) && line.follows(&Position::START));
+            assert!(!still, "byte {index}");
+        }
+    }
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_escaped() {
+        let body = body_of(&serde_json::json!({"name": "\u{1b}[31m\u{9b}2J\u{202e}\u{2028}\u{7f}é"}));
+        let text = String::from_utf8(body).expect("UTF-8");
+        assert_eq!(text, r#"{"name":"\u001b[31m\u009b2J\u202e\u2028\u007fé"}"#);
+        let back: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(back["name"], "\u{1b}[31m\u{9b}2J\u{202e}\u{2028}\u{7f}é");
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_of_any_kind_are_taken_apart_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Line::parse(&bytes);
+        }
+
+        #[test]
+        fn receipts_have_one_spelling(text in "[0-9a-f]{16}:[0-9]{1,20}:[0-9a-f]{64}") {
+            if let Ok(receipt) = text.parse::<Receipt>() {
+                prop_assert_eq!(receipt.to_string(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Reading a journal back: line by line from a cursor, or all of it to verify the chain.
+//!
+//! Nothing here writes, so it runs beside a serving process.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use origan_codec_host::crypto::{KekId, KeyRing, MacKey};
+use serde::Deserialize;
+
+use super::chain::{ChainId, Line, NotALine, Position, Receipt};
+use super::segment;
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 64 << 10;
+
+/// What the first record of a segment says of it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SegmentStart {
+    action: String,
+    kek_id: String,
+}
+
+/// Why a line does not continue the chain.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChainFault {
+    /// Not a line at all.
+    #[error(transparent)]
+    NotALine(#[from] NotALine),
+    /// The line was changed, or written without the key.
+    #[error("record {0} does not verify: it was changed, or written without the key")]
+    WrongHash(u64),
+    /// Records are missing, doubled or in another order.
+    #[error("record {found} stands where record {expected} belongs")]
+    OutOfOrder {
+        /// The number that should come.
+        expected: u64,
+        /// The number that came.
+        found: u64,
+    },
+    /// Another chain begins in the middle of a segment, or without its first record.
+    #[error("chain {0} begins where it cannot")]
+    StrangeChain(ChainId),
+    /// The segment does not begin with `SEGMENT_START`.
+    #[error("the segment does not begin with SEGMENT_START")]
+    NoSegmentStart,
+    /// The ring lacks the KEK under which the segment was written.
+    #[error("the segment was written under KEK {0}, which is not in the ring")]
+    UnknownKek(String),
+}
+
+/// Follows chains through segments, one line after the other.
+pub(super) struct Follower<'r> {
+    ring: &'r KeyRing,
+    /// Key of the segment at hand.
+    key: Option<MacKey>,
+    /// The chain and the last record that verified. None: believe the first line's place.
+    pub(super) last: Option<(ChainId, Position)>,
+}
+
+impl<'r> Follower<'r> {
+    pub(super) fn new(ring: &'r KeyRing) -> Self {
+        Self { ring, key: None, last: None }
+    }
+
+    /// Before the first line of each segment.
+    pub(super) fn begin_segment(&mut self) {
+        self.key = None;
+    }
+
+    /// Takes the next line, without its line feed.
+    pub(super) fn take<'a>(&mut self, bytes: &'a [u8]) -> Result<Line<'a>, ChainFault> {
+        let line = Line::parse(bytes)?;
+        let begins_segment = self.key.is_none();
+        let key = match self.key.take() {
+            Some(key) => key,
+            None => self.key_of_segment(bytes, line.chain)?,
+        };
+        let verifies = line.verifies(&key);
+        self.key = Some(key);
+        if !verifies {
+            return Err(ChainFault::WrongHash(line.at.seq));
+        }
+        match self.last {
+            None => {}
+            Some((chain, last)) if chain == line.chain => {
+                if !line.follows(&last) {
+                    return Err(ChainFault::OutOfOrder { expected: last.seq + 1, found: line.at.seq });
+                }
+            }
+            Some(_) if begins_segment && line.follows(&Position::START) => {}
+            Some(_) => return Err(ChainFault::StrangeChain(line.chain)),
+        }
+        self.last = Some((line.chain, line.at));
+        Ok(line)
+    }
+
+    fn key_of_segment(&self, bytes: &[u8], chain: ChainId) -> Result<MacKey, ChainFault> {
+        let start: SegmentStart = serde_json::from_slice(bytes).map_err(|_| ChainFault::NoSegmentStart)?;
+        if start.action != "SEGMENT_START" {
+            return Err(ChainFault::NoSegmentStart);
+        }
+        let kek_id: Result<KekId, _> = start.kek_id.parse();
+        let key = kek_id.ok().and_then(|id| self.ring.journal_key(id, &chain.to_string()));
+        key.ok_or(ChainFault::UnknownKek(start.kek_id))
+    }
+}
+
+/// How a segment's lines end.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct SegmentScan {
+    /// Bytes up to and with the last good line.
+    pub(super) good_len: u64,
+    /// Good lines.
+    pub(super) lines: u64,
+    /// What stands behind them, zeros taken off: torn, or changed.
+    pub(super) torn_len: u64,
+    /// Whether there is a whole line in it.
+    pub(super) torn_has_lines: bool,
+    /// What was wrong with the first line that was not good, if it was whole.
+    pub(super) fault: Option<ChainFault>,
+}
+
+/// Reads one segment through `follower`, telling `seen` of every good line, up to the first that is not.
+pub(super) fn scan_segment(
+    path: &Path,
+    follower: &mut Follower<'_>,
+    mut seen: impl FnMut(&Line<'_>),
+) -> io::Result<SegmentScan> {
+    let mut reader = BufReader::with_capacity(READ_BYTES, File::open(path)?);
+    let mut scan = SegmentScan::default();
+    let mut buffer = Vec::new();
+    follower.begin_segment();
+    loop {
+        buffer.clear();
+        if reader.read_until(b'\n', &mut buffer)? == 0 {
+            return Ok(scan);
+        }
+        let whole = buffer.last() == Some(&b'\n');
+        let fault = match whole.then(|| follower.take(&buffer[..buffer.len() - 1])) {
+            Some(Ok(line)) => {
+                seen(&line);
+                scan.good_len += buffer.len() as u64;
+                scan.lines += 1;
+                continue;
+            }
+            Some(Err(fault)) => Some(fault),
+            None => None,
+        };
+        scan.fault = fault;
+        scan.torn_has_lines = whole;
+        let mut torn = buffer.len() - buffer.iter().rev().take_while(|&&b| b == 0).count();
+        let mut before = buffer.len();
+        loop {
+            buffer.clear();
+            let read = reader.read_until(b'\n', &mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            scan.torn_has_lines |= buffer.last() == Some(&b'\n');
+            let kept = read - buffer.iter().rev().take_while(|&&b| b == 0).count();
+            if kept > 0 {
+                torn = before + kept;
+            }
+            before += read;
+        }
+        scan.torn_len = torn as u64;
+        return Ok(scan);
+    }
+}
+
+/// What [`verify`] found.
+#[derive(Debug, Default)]
+pub struct Verification {
+    /// Segments read.
+    pub segments: usize,
+    /// Records that verified.
+    pub records: u64,
+    /// The chains, each with the number of its first record here and its last record that verified.
+    pub chains: Vec<(ChainId, u64, Position)>,
+    /// What is wrong, segment by segment.
+    pub faults: Vec<(PathBuf, ChainFault)>,
+    /// Segments whose ordinal is missing between the first and the last.
+    pub missing_segments: Vec<u64>,
+    /// Bytes of an unfinished line at the very end: a crash, before anything was answered for it.
+    pub torn_bytes: u64,
+    /// Receipts that no record matches.
+    pub unmatched: Vec<Receipt>,
+}
+
+impl Verification {
+    /// Whether all of it hangs together.
+    pub fn is_sound(&self) -> bool {
+        self.faults.is_empty() && self.missing_segments.is_empty() && self.unmatched.is_empty()
+    }
+}
+
+/// Reads the whole journal in `dir`, checks every hash and every link, and looks for `receipts`. `progress` hears of bytes read.
+pub fn verify(
+    dir: &Path,
+    ring: &KeyRing,
+    receipts: &[Receipt],
+    mut progress: impl FnMut(u64),
+) -> io::Result<Verification> {
+    let mut report = Verification::default();
+    let mut wanted: std::collections::HashMap<(ChainId, u64), Receipt> =
+        receipts.iter().map(|receipt| ((receipt.chain, receipt.at.seq), *receipt)).collect();
+    let segments = segment::list(dir)?;
+    let mut follower = Follower::new(ring);
+    for (index, (ordinal, path)) in segments.iter().enumerate() {
+        if let Some((before, _)) = index.checked_sub(1).map(|i| &segments[i]) {
+            report.missing_segments.extend(before + 1..*ordinal);
+        }
+        let scan = scan_segment(path, &mut follower, |line| {
+            report.records += 1;
+            match report.chains.last_mut() {
+                Some((chain, _, last)) if *chain == line.chain => *last = line.at,
+                _ => report.chains.push((line.chain, line.at.seq, line.at)),
+            }
+            if wanted.get(&(line.chain, line.at.seq)).is_some_and(|receipt| receipt.at == line.at) {
+                wanted.remove(&(line.chain, line.at.seq));
+            }
+        })?;
+        report.segments += 1;
+        progress(scan.good_len + scan.torn_len);
+        if let Some(fault) = scan.fault {
+            report.faults.push((path.clone(), fault));
+            // The rest of the segment cannot be placed; the next one may say where it continues.
+            follower.last = None;
+        } else if scan.torn_len > 0 {
+            report.torn_bytes += scan.torn_len;
+        }
+    }
+    report.unmatched = receipts.iter().filter(|r| wanted.contains_key(&(r.chain, r.at.seq))).copied().collect();
+    Ok(report)
+}
+
+/// Bytes of all segments in `dir`.
+pub fn journal_bytes(dir: &Path) -> io::Result<u64> {
+    segment::list(dir)?.iter().map(|(_, path)| path.metadata().map(|found| found.len())).sum()
+}
+
+/// A place in a journal from which lines are read on and on, across segments. Sinks keep one each.
+#[derive(Debug, Clone)]
+pub struct Cursor {
+    dir: PathBuf,
+    ordinal: u64,
+    offset: u64,
+}
+
+impl Cursor {
+    /// At the first line of the oldest segment.
+    pub fn at_start(dir: &Path) -> io::Result<Self> {
+        let ordinal = segment::list(dir)?.first().map_or(1, |(ordinal, _)| *ordinal);
+        Ok(Self { dir: dir.to_owned(), ordinal, offset: 0 })
+    }
+
+    /// Before the last `count` lines.
+    pub fn before_last(dir: &Path, count: usize) -> io::Result<Self> {
+        let mut cursor = Self::at_start(dir)?;
+        let mut missing = count;
+        for (ordinal, _) in segment::list(dir)?.iter().rev() {
+            let mut probe = Self { dir: dir.to_owned(), ordinal: *ordinal, offset: 0 };
+            let mut starts = Vec::new();
+            loop {
+                let before = probe.clone();
+                match probe.next_line_of_segment()? {
+                    Some(_) => starts.push(before),
+                    None => break,
+                }
+            }
+            if starts.len() >= missing {
+                return Ok(if missing == 0 { probe } else { starts.swap_remove(starts.len() - missing) });
+            }
+            missing -= starts.len();
+            cursor = Self { dir: dir.to_owned(), ordinal: *ordinal, offset: 0 };
+        }
+        Ok(cursor)
+    }
+
+    /// The next whole line, without its line feed; none if there is none yet.
+    pub fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            // Looked for first: what is read after a successor exists is all there will ever be.
+            let successor =
+                segment::list(&self.dir)?.into_iter().map(|(ordinal, _)| ordinal).find(|o| *o > self.ordinal);
+            if let Some(line) = self.next_line_of_segment()? {
+                return Ok(Some(line));
+            }
+            let Some(ordinal) = successor else { return Ok(None) };
+            (self.ordinal, self.offset) = (ordinal, 0);
+        }
+    }
+
+    fn next_line_of_segment(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let file = match File::open(segment::segment_path(&self.dir, self.ordinal)) {
+            Ok(file) => file,
+            Err(absent) if absent.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(other) => return Err(other),
+        };
+        let mut line = Vec::new();
+        loop {
+            let start = line.len();
+            line.resize(start + READ_BYTES.min(4096 + start), 0);
+            let read = file.read_at(&mut line[start..], self.offset + start as u64)?;
+            line.truncate(start + read);
+            // Zeros are not written yet.
+            let fresh = &line[start..];
+            let end = fresh.iter().position(|&b| b == b'\n' || b == 0);
+            match end.map(|at| (at, fresh[at])) {
+                Some((at, b'\n')) => {
+                    line.truncate(start + at);
+                    self.offset += line.len() as u64 + 1;
+                    return Ok(Some(line));
+                }
+                Some(_) => return Ok(None),
+                None if read == 0 => return Ok(None),
+                None => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What a record says. It cannot hold a secret: its type has no field for one.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::caller::{Action, Caller, Method};
+use crate::clock::as_rfc3339;
+use crate::names::{DeploymentId, KeyVersion, ProjectId, RequestId, VariableName};
+
+/// How an operation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Carried out, and answered.
+    Allowed,
+    /// Refused: the caller may not.
+    Denied,
+    /// Not possible: the `reason` says why.
+    Failed,
+}
+
+/// One operation. `seq`, `chain`, `prev` and `hash` join it in the journal.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    #[serde(serialize_with = "as_rfc3339")]
+    time: SystemTime,
+    /// The kind of thing that happened, in the platform's words: `SECRET_DECRYPT`.
+    action: &'static str,
+    /// The call, or the command.
+    operation: &'static str,
+    /// Whose secrets. None where the call names no project and its DEK is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<ProjectId>,
+    /// For which deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment_id: Option<DeploymentId>,
+    caller: RecordedCaller,
+    /// The variables' names, in the order given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub variables: Vec<VariableName>,
+    /// Those of them that did not open, where the rest was answered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed_variables: Vec<VariableName>,
+    /// The DEK versions that were used, each once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub key_versions: Vec<KeyVersion>,
+    /// What became of the DEK, beyond being used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dek: Option<DekNote>,
+    outcome: Outcome,
+    /// The error's code, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    request_id: RequestId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote: Option<IpAddr>,
+}
+
+/// What is worth saying of a DEK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DekNote {
+    /// Made by this operation.
+    Created,
+    /// Seen for the first time, and this project's from now on.
+    Imported,
+    /// Given raw, and no project's as far as the store knows.
+    Unknown,
+    /// Answered as it is.
+    Raw,
+    /// Answered as a handle.
+    Sealed,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct RecordedCaller {
+    name: String,
+    method: &'static str,
+}
+
+impl Record {
+    /// The beginning of a record: who asks for what, now.
+    pub fn of(action: Action, caller: &Caller, request_id: &RequestId, remote: Option<IpAddr>) -> Self {
+        let method = match caller.method {
+            Method::SharedToken => "shared-token",
+            Method::Token => "token",
+        };
+        Self::new(recorded_action(action), action.name(), &caller.name, method, request_id.clone(), remote)
+    }
+
+    /// An encrypted DEK becomes a project's by being seen for the first time, in the course of `cause`.
+    pub fn of_import(project: &ProjectId, cause: &Self) -> Self {
+        let mut record = cause.clone();
+        record.action = "DEK_IMPORT";
+        record.project_id = Some(project.clone());
+        record.variables = Vec::new();
+        record.key_versions = Vec::new();
+        record.dek = Some(DekNote::Imported);
+        record
+    }
+
+    /// Something an operator does with `codec`.
+    pub fn of_command(action: &'static str, command: &'static str) -> Self {
+        Self::new(action, command, "operator", "command-line", RequestId::fresh(), None)
+    }
+
+    /// Ends the record.
+    pub fn end(&mut self, outcome: Outcome, reason: Option<&'static str>) {
+        self.outcome = outcome;
+        self.reason = reason;
+    }
+
+    fn new(
+        action: &'static str,
+        operation: &'static str,
+        caller: &str,
+        method: &'static str,
+        request_id: RequestId,
+        remote: Option<IpAddr>,
+    ) -> Self {
+        Self {
+            time: SystemTime::now(),
+            action,
+            operation,
+            project_id: None,
+            deployment_id: None,
+            caller: RecordedCaller { name: caller.to_owned(), method },
+            variables: Vec::new(),
+            failed_variables: Vec::new(),
+            key_versions: Vec::new(),
+            dek: None,
+            // What is dropped half-way was not carried out.
+            outcome: Outcome::Failed,
+            reason: Some("abandoned"),
+            request_id,
+            remote,
+        }
+    }
+}
+
+/// The seed's names for what happens to a secret or a DEK.
+fn recorded_action(action: Action) -> &'static str {
+    match action {
+        Action::Encrypt | Action::EncryptAll => "SECRET_ENCRYPT",
+        Action::DecryptValue | Action::DecryptAll => "SECRET_DECRYPT",
+        Action::DecryptDek => "DEK_DECRYPT",
+        Action::GenerateDek => "DEK_GENERATE",
+        Action::Status => "STATUS_READ",
+    }
+}

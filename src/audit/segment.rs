@@ -1,0 +1,125 @@
+//! The journal's files: `segment-0000000001.jsonl` and on, each begun by a `SEGMENT_START` record, never appended to again
+//! once a later one exists.
+//!
+//! With fsync, the active segment is filled with zeros ahead of the records: writing into blocks that exist lets `fdatasync` skip
+//! the file system's own journal (measured on ext4: 0.16 ms against 0.19 ms for 500 bytes, against 0.40 ms for 20 KB). They are
+//! cut off when the segment ends; readers stop at the first zero byte.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// How far ahead of the records the file is filled with zeros: as much again as there is, within these.
+const PREALLOCATED_BYTES_MIN: u64 = 64 << 10;
+const PREALLOCATED_BYTES_MAX: u64 = 4 << 20;
+
+/// When a record counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// After `fdatasync`: survives a crash of the machine.
+    Fsync,
+    /// After `write`: survives a crash of the process, not of the machine.
+    Os,
+}
+
+/// The segment that grows.
+#[derive(Debug)]
+pub(super) struct Segment {
+    file: File,
+    path: PathBuf,
+    ordinal: u64,
+    durability: Durability,
+    preallocates: bool,
+    /// Bytes of records, all of them durable.
+    durable_len: u64,
+    /// Bytes the file is long.
+    file_len: u64,
+}
+
+impl Segment {
+    pub(super) fn create(dir: &Path, ordinal: u64, durability: Durability) -> io::Result<Self> {
+        let path = segment_path(dir, ordinal);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        if durability == Durability::Fsync {
+            File::open(dir)?.sync_all()?;
+        }
+        let preallocates = durability == Durability::Fsync;
+        Ok(Self { file, path, ordinal, durability, preallocates, durable_len: 0, file_len: 0 })
+    }
+
+    pub(super) fn ordinal(&self) -> u64 {
+        self.ordinal
+    }
+
+    pub(super) fn durable_len(&self) -> u64 {
+        self.durable_len
+    }
+
+    /// Appends `bytes` and makes them durable, all or, as far as anybody who asks this process is concerned, none.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.refuse_if_changed_under_us()?;
+        let end = self.durable_len + bytes.len() as u64;
+        if self.preallocates && end > self.file_len {
+            // A disk too full for zeros may still have room for the record.
+            self.preallocates = self.preallocate(end).is_ok();
+        }
+        self.file.write_all_at(bytes, self.durable_len)?;
+        self.file_len = self.file_len.max(end);
+        if self.durability == Durability::Fsync {
+            self.file.sync_data()?;
+        }
+        self.durable_len = end;
+        Ok(())
+    }
+
+    /// Takes off whatever stands behind the durable records.
+    pub(super) fn cut(&mut self) -> io::Result<()> {
+        self.file.set_len(self.durable_len)?;
+        self.file_len = self.durable_len;
+        self.file.sync_all()
+    }
+
+    fn preallocate(&mut self, end: u64) -> io::Result<()> {
+        let target = end + end.clamp(PREALLOCATED_BYTES_MIN, PREALLOCATED_BYTES_MAX);
+        let zeros = vec![0; (target - self.file_len) as usize];
+        self.file.write_all_at(&zeros, self.file_len)?;
+        self.file_len = target;
+        self.file.sync_all()
+    }
+
+    fn refuse_if_changed_under_us(&self) -> io::Result<()> {
+        let found = self.file.metadata()?;
+        if found.nlink() == 0 {
+            return Err(io::Error::other(format!("{} was deleted under us", self.path.display())));
+        }
+        if found.len() < self.file_len {
+            return Err(io::Error::other(format!("{} was truncated under us", self.path.display())));
+        }
+        Ok(())
+    }
+}
+
+/// The segments of a journal, oldest first.
+pub(super) fn list(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if let Some(ordinal) = path.file_name().and_then(|name| ordinal_of(name.to_str()?)) {
+            found.push((ordinal, path));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+pub(super) fn segment_path(dir: &Path, ordinal: u64) -> PathBuf {
+    dir.join(format!("segment-{ordinal:010}.jsonl"))
+}
+
+fn ordinal_of(name: &str) -> Option<u64> {
+    name.strip_prefix("segment-")?.strip_suffix(".jsonl")?.parse().ok()
+}

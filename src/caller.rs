@@ -1,0 +1,201 @@
+//! Who asks, as authenticated, and what callers may ask for.
+
+use std::fmt;
+
+use origan_codec_host::crypto::ServiceToken;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+/// Everything a caller can ask for. The name is what `codec.toml`, policies and the record's `operation` say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// One value, under the project's primary DEK.
+    Encrypt,
+    /// Several values at once.
+    EncryptAll,
+    /// One value.
+    DecryptValue,
+    /// A deployment's variables at once.
+    DecryptAll,
+    /// A project's DEK itself.
+    DecryptDek,
+    /// Makes a project's first DEK.
+    GenerateDek,
+    /// Reads `/status`.
+    Status,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Encrypt,
+        Self::EncryptAll,
+        Self::DecryptValue,
+        Self::DecryptAll,
+        Self::DecryptDek,
+        Self::GenerateDek,
+        Self::Status,
+    ];
+
+    /// Its name: that of its path.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Encrypt => "encrypt",
+            Self::EncryptAll => "encrypt-all",
+            Self::DecryptValue => "decrypt-value",
+            Self::DecryptAll => "decrypt-all",
+            Self::DecryptDek => "decrypt-dek",
+            Self::GenerateDek => "generate-dek",
+            Self::Status => "status",
+        }
+    }
+
+    /// Its place in [`Action::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// How a caller was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// The platform's one `INTERNAL_SERVICE_TOKEN`.
+    SharedToken,
+    /// A token of its own.
+    Token,
+}
+
+/// Who asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// As configured: `runner`, `control-api`; `service` for the shared token.
+    pub name: String,
+    /// How it was known.
+    pub method: Method,
+    /// What it may ask for.
+    pub actions: Vec<Action>,
+}
+
+impl Caller {
+    /// Whether it may ask for `action` at all, before any policy is asked.
+    pub fn may(&self, action: Action) -> bool {
+        self.actions.contains(&action)
+    }
+}
+
+/// SHA-256 of a token: what is kept of it.
+#[derive(Clone)]
+pub struct TokenDigest([u8; 32]);
+
+/// Not 64 hexadecimal digits, with or without `sha256:` in front.
+#[derive(Debug, thiserror::Error)]
+#[error("a token digest is `sha256:` and 64 hexadecimal digits")]
+pub struct ParseTokenDigestError;
+
+impl TokenDigest {
+    /// Of `token`.
+    pub fn of(token: &ServiceToken) -> Self {
+        Self::of_bytes(token.expose_secret().as_bytes())
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// Parses `sha256:<64 hexadecimal digits>`.
+    pub fn parse(text: &str) -> Result<Self, ParseTokenDigestError> {
+        let digits = text.strip_prefix("sha256:").unwrap_or(text).as_bytes();
+        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(ParseTokenDigestError);
+        }
+        let mut digest = [0; 32];
+        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+            let text = std::str::from_utf8(pair).map_err(|_| ParseTokenDigestError)?;
+            *byte = u8::from_str_radix(text, 16).map_err(|_| ParseTokenDigestError)?;
+        }
+        Ok(Self(digest))
+    }
+}
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenDigest(..)")
+    }
+}
+
+/// Every token that opens the door, and whose it is.
+#[derive(Debug, Default)]
+pub struct Callers {
+    known: Vec<(TokenDigest, std::sync::Arc<Caller>)>,
+}
+
+impl Callers {
+    /// Lets `caller` in with any of `tokens`.
+    pub fn admit(&mut self, caller: Caller, tokens: impl IntoIterator<Item = TokenDigest>) {
+        let caller = std::sync::Arc::new(caller);
+        self.known.extend(tokens.into_iter().map(|token| (token, caller.clone())));
+    }
+
+    /// Whether nobody can get in.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Whose token `presented` is. Compares digests, all of them, each in constant time: every wrong token takes as long.
+    pub fn authenticate(&self, presented: &[u8]) -> Option<&std::sync::Arc<Caller>> {
+        let digest = TokenDigest::of_bytes(presented);
+        let mut found = None;
+        for (token, caller) in &self.known {
+            let same: Choice = token.0.ct_eq(&digest.0);
+            if bool::from(same) {
+                found = Some(caller);
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(name: &str) -> Caller {
+        Caller { name: name.into(), method: Method::Token, actions: vec![Action::Encrypt] }
+    }
+
+    #[test]
+    fn two_tokens_of_one_caller_are_valid_at_once_and_nothing_near_them() {
+        let mut callers = Callers::default();
+        let digest = |token: &str| TokenDigest::of(&ServiceToken::new(token.into()));
+        callers.admit(caller("runner"), [digest("old-token"), digest("new-token")]);
+        callers.admit(caller("api"), [digest("api-token")]);
+        let name = |token: &str| callers.authenticate(token.as_bytes()).map(|caller| caller.name.as_str());
+        assert_eq!(
+            (name("old-token"), name("new-token"), name("api-token")),
+            (Some("runner"), Some("runner"), Some("api"))
+        );
+        for wrong in ["", "old-toke", "old-token\n", " old-token", "OLD-TOKEN"] {
+            assert_eq!(name(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn names_in_configuration_are_those_of_the_paths() {
+        for action in Action::ALL {
+            assert_eq!(serde_json::to_string(&action).expect("a string"), format!("\"{}\"", action.name()));
+            assert_eq!(Action::ALL[action.index()], action);
+        }
+    }
+
+    #[test]
+    fn digests_parse_in_one_form() {
+        let hex = "ab".repeat(32);
+        assert!(TokenDigest::parse(&format!("sha256:{hex}")).is_ok());
+        for text in ["", "sha256:", &hex[..62], &format!("{hex}00"), &"zz".repeat(32), &format!("+1{}", &hex[2..])] {
+            assert!(TokenDigest::parse(text).is_err(), "{text}");
+        }
+    }
+}

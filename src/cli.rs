@@ -1,0 +1,107 @@
+//! What operators type.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line speaks on its two streams")]
+
+mod audit;
+mod config;
+mod keys;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::app::DevFiles;
+use crate::config::{Config, ConfigError, Environment, LogConfig, LogFormat, LogLevel};
+
+/// Exit code of a mistake in the configuration or on the command line.
+const EXIT_CONFIG: u8 = 2;
+
+/// Encrypts and decrypts a platform's environment secrets; every operation is durably audited.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// Configuration file; without it ./codec.toml, if there is one.
+    #[arg(long, global = true, env = "CODEC_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Use the secrets that `codec serve --dev` keeps in the data directory, and make them if they are missing.
+    #[arg(long, global = true)]
+    dev: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT.
+    Serve,
+    /// Keys: make a KEK, take over DEKs.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// The audit journal: verify it, follow it.
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// The configuration: check it.
+    #[command(subcommand)]
+    Config(config::Command),
+}
+
+/// What every command gets.
+struct Setting {
+    config: Config,
+    environment: Environment,
+    dev: bool,
+}
+
+/// Runs the command line, and says how it went.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("codec: {error:#}");
+            let is_config = error.chain().any(|cause| cause.downcast_ref::<ConfigError>().is_some());
+            if is_config { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    crate::app::harden_process();
+    if let Command::Keys(keys::Command::Generate(generate)) = &cli.command {
+        return keys::generate(generate);
+    }
+    let mut environment = Environment::read()?;
+    let config = Config::load(cli.config.as_deref(), &environment)?;
+    log_to_stderr(&config.log);
+    if cli.dev {
+        DevFiles::under(&config.data_dir).fill(&mut environment, &config)?;
+    }
+    // ring does TLS for the store and the object stores; nothing else may choose for it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let setting = Setting { config, environment, dev: cli.dev };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match cli.command {
+        Command::Serve => runtime.block_on(serve::serve(setting)),
+        Command::Keys(command) => runtime.block_on(keys::run(command, setting)),
+        Command::Audit(command) => audit::run(command, &setting),
+        Command::Config(command) => config::run(command, setting),
+    }
+}
+
+fn log_to_stderr(log: &LogConfig) {
+    let level = match log.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level);
+    match log.format {
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}

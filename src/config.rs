@@ -1,0 +1,410 @@
+//! What operators set: `codec.toml`, one struct for each concern, and the environment, which wins.
+//!
+//! `deploy/codec.toml` shows every key with its default; a test keeps the two alike. Unknown keys are refused by name.
+
+mod environment;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use environment::Environment;
+
+pub use crate::audit::journal::Durability;
+use crate::caller::{Action, ParseTokenDigestError, TokenDigest};
+
+/// All of `codec.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the embedded parts live: SQLite, journal, deployments. `CODEC_DATA_DIR`; default `./data`.
+    pub data_dir: PathBuf,
+    /// The edge.
+    pub server: ServerConfig,
+    /// How much one call may bring.
+    pub limits: LimitsConfig,
+    /// KEK, DEKs and their cache.
+    pub keys: KeysConfig,
+    /// Where wrapped DEKs are kept.
+    pub store: StoreConfig,
+    /// Where deployments are looked up.
+    pub deployments: DeploymentsConfig,
+    /// The journal.
+    pub audit: AuditConfig,
+    /// What the process says of itself.
+    pub log: LogConfig,
+    /// Callers with tokens of their own, beside the shared `INTERNAL_SERVICE_TOKEN`.
+    pub callers: Vec<CallerConfig>,
+}
+
+/// The edge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Address and port. `CODEC_LISTEN`; default `127.0.0.1:8686`.
+    pub listen: SocketAddr,
+    /// Connections at once; more wait to be accepted. Default 10000.
+    pub connections_max: usize,
+    /// Requests worked on at once; more get 503 `overloaded`. Default 2048.
+    pub requests_max: usize,
+    /// From accept or the last answer to the end of the next request's headers. Default 15000.
+    pub header_timeout_ms: u64,
+    /// For a request's body. Default 10000.
+    pub body_timeout_ms: u64,
+    /// For a peer to take a piece of an answer. Default 10000.
+    pub write_timeout_ms: u64,
+    /// After SIGTERM: how long it still accepts, being not ready, so that balancers notice. Default 500.
+    pub drain_delay_ms: u64,
+    /// After that: how long calls in flight may take. Default 20000.
+    pub drain_timeout_ms: u64,
+}
+
+/// How much one call may bring.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Body of a call with one value, in bytes. Default 1048576.
+    pub body_bytes: usize,
+    /// Body of `/encrypt-all` and `/decrypt-all`, in bytes. Default 16777216.
+    pub batch_body_bytes: usize,
+    /// Variables in one call. Default 10000.
+    pub variables: usize,
+    /// Wrong tokens from one address in a second before they get 429. Default 20.
+    pub wrong_tokens_per_second: u32,
+}
+
+/// KEK, DEKs and their cache.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeysConfig {
+    /// A file that holds the KEK as `KEK_SECRET` would; not both.
+    pub kek_file: Option<PathBuf>,
+    /// What becomes of a DEK that opens under the KEK and that no project owns yet. Default `import`.
+    pub unknown_dek: UnknownDek,
+    /// How `/decrypt-dek` answers. Default `raw`, the contract's.
+    pub dek_release: DekRelease,
+    /// How long a sealed DEK handle is good for. Default 300.
+    pub dek_handle_ttl_s: u64,
+    /// How long an unwrapped DEK is kept. Default 300.
+    pub cache_ttl_s: u64,
+    /// How many are kept. Default 100000.
+    pub cache_entries: u64,
+}
+
+/// What becomes of a DEK that opens under the KEK and that no project owns yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownDek {
+    /// Becomes the project's that brings it, to decrypt only.
+    Import,
+    /// Refused.
+    Refuse,
+}
+
+/// How `/decrypt-dek` answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DekRelease {
+    /// The DEK itself, as the contract says.
+    Raw,
+    /// A handle that `/decrypt-value` takes and nobody else can use.
+    Sealed,
+    /// 403.
+    Never,
+}
+
+/// Where wrapped DEKs are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// `postgres://…`, or `sqlite:<path>`. `DATABASE_URL`; default: SQLite in the data directory.
+    pub url: Option<String>,
+    /// How long one operation may take. Default 2000.
+    pub deadline_ms: u64,
+    /// Connections to PostgreSQL. Default 8.
+    pub connections: u32,
+}
+
+/// Where deployments are looked up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeploymentsConfig {
+    /// What holds `deployments/<id>/metadata.json`: `file:///…`, `s3://bucket[/prefix]`, `gs://…`, `az://…`. Default: the data directory.
+    pub url: Option<String>,
+    /// Whether `/decrypt-all` needs a deployment that is known. Default false.
+    pub required: bool,
+    /// How long what was read is believed, at most 30. Default 30.
+    pub cache_s: u64,
+    /// Largest object read. Default 16777216.
+    pub object_bytes: u64,
+    /// How long a look-up may take. Default 2000.
+    pub deadline_ms: u64,
+}
+
+/// The journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditConfig {
+    /// The folder of its segments. Default `audit` in the data directory.
+    pub dir: Option<PathBuf>,
+    /// `fsync`: survives a crash of the machine; `os`: of the process only. Default `fsync`.
+    pub durability: Durability,
+    /// How long an answer waits for its record before it becomes 503. Default 2000.
+    pub deadline_ms: u64,
+    /// A segment that has grown to this many bytes ends. Default 33554432.
+    pub segment_bytes: u64,
+    /// Records that may wait at once. Default 16384.
+    pub queue: usize,
+}
+
+/// What the process says of itself, on standard error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// `text` or `json`. Default `text`.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`. Default `info`.
+    pub level: LogLevel,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// From what weight on lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names of tracing's levels")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// A caller with tokens of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallerConfig {
+    /// As records and policies name it.
+    pub name: String,
+    /// `sha256:<hex>` of each token that is valid; two while one replaces the other.
+    #[serde(default)]
+    pub tokens: Vec<String>,
+    /// A file with the tokens themselves, one a line.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// What it may ask for, by the names of the paths.
+    pub actions: Vec<Action>,
+}
+
+/// What is wrong with the configuration. The operator sees it, and exit code 2, before anything is touched.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, a wrong type.
+    #[error("{path}: {message}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Where in it and what, as the parser says.
+        message: String,
+    },
+    /// An environment variable.
+    #[error("environment variable {name}: {message}")]
+    Variable {
+        /// Which.
+        name: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A value out of bounds, or two that contradict each other.
+    #[error("{key}: {message}")]
+    Value {
+        /// Which key.
+        key: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl ConfigError {
+    pub(crate) fn value(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Value { key: key.into(), message: message.into() }
+    }
+}
+
+impl Config {
+    /// Reads `path`, or `./codec.toml` if there is one, or takes the defaults; then the environment; then checks.
+    pub fn load(path: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
+        let mut config = match path {
+            Some(path) => Self::read(path)?,
+            None if Path::new("codec.toml").exists() => Self::read(Path::new("codec.toml"))?,
+            None => Self::default(),
+        };
+        environment.apply(&mut config);
+        config.refuse_contradictions(environment)?;
+        Ok(config)
+    }
+
+    /// Where the journal's segments are.
+    pub fn journal_dir(&self) -> PathBuf {
+        self.audit.dir.clone().unwrap_or_else(|| self.data_dir.join("audit"))
+    }
+
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        toml::from_str(&text).map_err(|error| ConfigError::Parse { path: path.into(), message: error.to_string() })
+    }
+
+    fn refuse_contradictions(&self, environment: &Environment) -> Result<(), ConfigError> {
+        if self.keys.kek_file.is_some() && environment.kek_secret.is_some() {
+            return Err(ConfigError::value("keys.kek_file", "KEK_SECRET is set too; give the KEK once"));
+        }
+        let positive = [
+            ("server.connections_max", self.server.connections_max as u64),
+            ("server.requests_max", self.server.requests_max as u64),
+            ("server.header_timeout_ms", self.server.header_timeout_ms),
+            ("server.body_timeout_ms", self.server.body_timeout_ms),
+            ("server.write_timeout_ms", self.server.write_timeout_ms),
+            ("limits.body_bytes", self.limits.body_bytes as u64),
+            ("limits.batch_body_bytes", self.limits.batch_body_bytes as u64),
+            ("limits.variables", self.limits.variables as u64),
+            ("keys.dek_handle_ttl_s", self.keys.dek_handle_ttl_s),
+            ("keys.cache_ttl_s", self.keys.cache_ttl_s),
+            ("keys.cache_entries", self.keys.cache_entries),
+            ("store.deadline_ms", self.store.deadline_ms),
+            ("store.connections", u64::from(self.store.connections)),
+            ("deployments.object_bytes", self.deployments.object_bytes),
+            ("deployments.deadline_ms", self.deployments.deadline_ms),
+            ("audit.deadline_ms", self.audit.deadline_ms),
+            ("audit.segment_bytes", self.audit.segment_bytes),
+            ("audit.queue", self.audit.queue as u64),
+        ];
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(ConfigError::value(*key, "must not be 0"));
+        }
+        if self.deployments.cache_s > 30 {
+            return Err(ConfigError::value(
+                "deployments.cache_s",
+                "at most 30: a deployment must not be believed longer",
+            ));
+        }
+        for (index, caller) in self.callers.iter().enumerate() {
+            caller.refuse_contradictions(index)?;
+            if self.callers[..index].iter().any(|other| other.name == caller.name) {
+                return Err(ConfigError::value(format!("callers[{index}].name"), "another caller has this name"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CallerConfig {
+    fn refuse_contradictions(&self, index: usize) -> Result<(), ConfigError> {
+        let key = |field: &str| format!("callers[{index}].{field}");
+        if self.name.is_empty() || self.name.len() > 128 || self.name.chars().any(char::is_control) {
+            return Err(ConfigError::value(key("name"), "1 to 128 bytes, no control characters"));
+        }
+        if self.tokens.is_empty() && self.token_file.is_none() {
+            return Err(ConfigError::value(
+                key("tokens"),
+                "give `tokens` or `token_file`, or nobody can be this caller",
+            ));
+        }
+        for token in &self.tokens {
+            TokenDigest::parse(token)
+                .map_err(|error: ParseTokenDigestError| ConfigError::value(key("tokens"), error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "data".into(),
+            server: ServerConfig::default(),
+            limits: LimitsConfig::default(),
+            keys: KeysConfig::default(),
+            store: StoreConfig::default(),
+            deployments: DeploymentsConfig::default(),
+            audit: AuditConfig::default(),
+            log: LogConfig::default(),
+            callers: Vec::new(),
+        }
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8686)),
+            connections_max: 10_000,
+            requests_max: 2_048,
+            header_timeout_ms: 15_000,
+            body_timeout_ms: 10_000,
+            write_timeout_ms: 10_000,
+            drain_delay_ms: 500,
+            drain_timeout_ms: 20_000,
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { body_bytes: 1 << 20, batch_body_bytes: 16 << 20, variables: 10_000, wrong_tokens_per_second: 20 }
+    }
+}
+
+impl Default for KeysConfig {
+    fn default() -> Self {
+        Self {
+            kek_file: None,
+            unknown_dek: UnknownDek::Import,
+            dek_release: DekRelease::Raw,
+            dek_handle_ttl_s: 300,
+            cache_ttl_s: 300,
+            cache_entries: 100_000,
+        }
+    }
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { url: None, deadline_ms: 2_000, connections: 8 }
+    }
+}
+
+impl Default for DeploymentsConfig {
+    fn default() -> Self {
+        Self { url: None, required: false, cache_s: 30, object_bytes: 16 << 20, deadline_ms: 2_000 }
+    }
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self { dir: None, durability: Durability::Fsync, deadline_ms: 2_000, segment_bytes: 32 << 20, queue: 16_384 }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: LogLevel::Info }
+    }
+}

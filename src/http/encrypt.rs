@@ -1,0 +1,187 @@
+//! `POST /encrypt` and `POST /encrypt-all`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use origan_codec_host::crypto::{EncryptedDek, EncryptedValue, Plaintext};
+use serde::de::MapAccess;
+
+use super::answer::Json;
+use super::auth::Authenticated;
+use super::json::{self, Object, Text, Trace, Variable, required};
+use super::problem::{Code, Problem};
+use super::{Edge, body};
+use crate::names::{KeyVersion, ProjectId, VariableName};
+use crate::service::{Encrypt, EncryptAll, EncryptVariable, EncryptedVariable};
+
+pub(super) async fn encrypt(
+    State(edge): State<Arc<Edge>>,
+    Authenticated(context): Authenticated,
+    request: Request,
+) -> Result<Response, Problem> {
+    let body = body::read(request, edge.limits.body_bytes, edge.body_timeout).await?;
+    let call = parse_encrypt(&body)?;
+    let answered = edge.ready()?.encrypt(&context, call).await?;
+    let (encrypted, encrypted_dek) = (answered.value.sealed, answered.value.encrypted_dek.encode());
+    let mut json = Json::object(encrypted.len() + encrypted_dek.len() + 64);
+    json.text("encrypted", &encrypted);
+    json.number("keyVersion", u64::from(answered.value.key_version.number()));
+    json.text("encryptedDEK", &encrypted_dek);
+    Ok(json.into_audited_response(answered.receipt))
+}
+
+pub(super) async fn encrypt_all(
+    State(edge): State<Arc<Edge>>,
+    Authenticated(context): Authenticated,
+    request: Request,
+) -> Result<Response, Problem> {
+    let body = body::read(request, edge.limits.batch_body_bytes, edge.body_timeout).await?;
+    let call = parse_encrypt_all(&body, edge.limits.variables)?;
+    let answered = edge.ready()?.encrypt_all(&context, call).await?;
+    let mut json = Json::object(2 * body.len() + 256);
+    json.nested("variables", |json| {
+        for (name, variable) in &answered.value.sealed {
+            json.nested(name.as_str(), |json| write_stored(json, variable));
+        }
+    });
+    json.number("keyVersion", u64::from(answered.value.key_version.number()));
+    json.text("encryptedDEK", &answered.value.encrypted_dek.encode());
+    Ok(json.into_audited_response(answered.receipt))
+}
+
+/// As the platform stores it: the `variables` that `/decrypt-all` takes.
+fn write_stored(json: &mut Json, variable: &EncryptedVariable) {
+    match variable {
+        EncryptedVariable::Plain(text) => {
+            json.text("type", "plain");
+            json.text("value", text.expose_secret());
+        }
+        EncryptedVariable::Secret(value, version) => {
+            json.text("type", "secret");
+            json.boolean("encrypted", true);
+            json.text("value", &value.encode());
+            if let Some(version) = version {
+                json.number("keyVersion", u64::from(version.number()));
+            }
+        }
+    }
+}
+
+fn parse_encrypt(body: &[u8]) -> Result<Encrypt, Problem> {
+    let fields: EncryptFields<'_> = json::parse(body, 0)?;
+    refuse_other_formats(fields.format.as_deref())?;
+    Ok(Encrypt {
+        project_id: required(fields.project_id, "projectId")?,
+        value: required(fields.value, "value")?,
+        encrypted_dek: fields.encrypted_dek,
+        name: fields.name,
+    })
+}
+
+pub(super) fn parse_encrypt_all(body: &[u8], limit: usize) -> Result<EncryptAll, Problem> {
+    let fields: EncryptAllFields<'_> = json::parse(body, limit)?;
+    refuse_other_formats(fields.format.as_deref())?;
+    Ok(EncryptAll {
+        project_id: required(fields.project_id, "projectId")?,
+        encrypted_dek: fields.encrypted_dek,
+        variables: required(fields.variables, "variables")?,
+    })
+}
+
+/// Only v1 is written so far.
+fn refuse_other_formats(format: Option<&str>) -> Result<(), Problem> {
+    match format {
+        None | Some("v1") => Ok(()),
+        Some(_) => Err(Problem::detailed(Code::UnsupportedFormat, "`format`: this service writes v1")),
+    }
+}
+
+#[derive(Default)]
+struct EncryptFields<'de> {
+    project_id: Option<ProjectId>,
+    value: Option<Plaintext>,
+    encrypted_dek: Option<EncryptedDek>,
+    name: Option<VariableName>,
+    format: Option<Cow<'de, str>>,
+}
+
+impl<'de> Object<'de> for EncryptFields<'de> {
+    const FIELDS: &'static [&'static str] = &["projectId", "value", "encryptedDEK", "name", "format"];
+
+    fn take<A: MapAccess<'de>>(&mut self, field: usize, map: &mut A, trace: &Trace) -> Result<(), A::Error> {
+        match field {
+            0 => self.project_id = json::optional_name(map, trace)?,
+            1 => self.value = map.next_value::<Option<Text<'de>>>()?.map(Text::into_plaintext),
+            2 => self.encrypted_dek = json::optional_encrypted_dek(map, trace)?,
+            3 => self.name = json::optional_name(map, trace)?,
+            _ => self.format = map.next_value::<Option<Text<'de>>>()?.map(|text| text.0),
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct EncryptAllFields<'de> {
+    project_id: Option<ProjectId>,
+    variables: Option<Vec<(VariableName, EncryptVariable)>>,
+    encrypted_dek: Option<EncryptedDek>,
+    format: Option<Cow<'de, str>>,
+}
+
+impl<'de> Object<'de> for EncryptAllFields<'de> {
+    const FIELDS: &'static [&'static str] = &["projectId", "variables", "encryptedDEK", "format"];
+
+    fn take<A: MapAccess<'de>>(&mut self, field: usize, map: &mut A, trace: &Trace) -> Result<(), A::Error> {
+        match field {
+            0 => self.project_id = json::optional_name(map, trace)?,
+            1 => self.variables = Some(json::variables(map, trace)?),
+            2 => self.encrypted_dek = json::optional_encrypted_dek(map, trace)?,
+            _ => self.format = map.next_value::<Option<Text<'de>>>()?.map(|text| text.0),
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Variable<'de> for EncryptVariable {
+    type Fields = VariableFields<'de>;
+
+    fn from_fields(fields: VariableFields<'de>) -> Result<Self, &'static str> {
+        let VariableFields { kind, value, encrypted, key_version } = fields;
+        let value = value.ok_or("`value` is missing")?;
+        match (kind.as_deref(), encrypted.unwrap_or(false)) {
+            (Some("plain"), false) => Ok(Self::Plain(Text(value).into_plaintext())),
+            (Some("plain"), true) => Err("a plain variable cannot be encrypted"),
+            (Some("secret"), false) => Ok(Self::Secret(Text(value).into_plaintext())),
+            (Some("secret"), true) => {
+                let value = EncryptedValue::parse(&value).map_err(|_| "`value` is not an encrypted value")?;
+                Ok(Self::Sealed(value, key_version))
+            }
+            _ => Err("`type` must be \"plain\" or \"secret\""),
+        }
+    }
+}
+
+/// One entry of `variables`, going in or coming out.
+#[derive(Default)]
+pub(super) struct VariableFields<'de> {
+    pub(super) kind: Option<Cow<'de, str>>,
+    pub(super) value: Option<Cow<'de, str>>,
+    pub(super) encrypted: Option<bool>,
+    pub(super) key_version: Option<KeyVersion>,
+}
+
+impl<'de> Object<'de> for VariableFields<'de> {
+    const FIELDS: &'static [&'static str] = &["type", "value", "encrypted", "keyVersion"];
+
+    fn take<A: MapAccess<'de>>(&mut self, field: usize, map: &mut A, trace: &Trace) -> Result<(), A::Error> {
+        match field {
+            0 => self.kind = map.next_value::<Option<Text<'de>>>()?.map(|text| text.0),
+            1 => self.value = map.next_value::<Option<Text<'de>>>()?.map(|text| text.0),
+            2 => self.encrypted = map.next_value()?,
+            _ => self.key_version = json::optional_key_version(map, trace)?,
+        }
+        Ok(())
+    }
+}

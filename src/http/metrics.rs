@@ -1,0 +1,113 @@
+//! Figures in OpenMetrics text. No label ever holds what a caller sent.
+
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use super::ROUTES;
+use super::problem::Code;
+use crate::audit::Journal;
+
+/// Counters and histograms of the edge.
+#[derive(Debug)]
+pub struct Metrics {
+    answers: Family<AnswerLabels, Counter>,
+    durations: Vec<Histogram>,
+    wrong_tokens: Counter,
+    registry: std::sync::Mutex<Registry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabels {
+    path: &'static str,
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PathLabel {
+    path: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("codec");
+        let answers = Family::<AnswerLabels, Counter>::default();
+        registry.register("answers", "Answers by path and code; code `ok` is a success", answers.clone());
+        // 50 µs to 1.6 s.
+        let family =
+            Family::<PathLabel, Histogram>::new_with_constructor(|| Histogram::new(exponential_buckets(5e-5, 2.0, 16)));
+        // Held directly, so that an answer costs no look-up.
+        let durations = paths().map(|path| family.get_or_create(&PathLabel { path }).clone()).collect();
+        registry.register_with_unit("answer_duration", "Time from request to answer", Unit::Seconds, family);
+        let wrong_tokens = Counter::default();
+        registry.register("wrong_tokens", "Requests without a valid token", wrong_tokens.clone());
+        Self { answers, durations, wrong_tokens, registry: std::sync::Mutex::new(registry) }
+    }
+}
+
+impl Metrics {
+    pub(super) fn answered(&self, route: Option<usize>, code: Option<Code>, duration: Duration) {
+        let (path, index) = route.map_or(("other", ROUTES.len()), |route| (ROUTES[route].1, route));
+        self.answers.get_or_create(&AnswerLabels { path, code: code.map_or("ok", Code::name) }).inc();
+        self.durations[index].observe(duration.as_secs_f64());
+    }
+
+    pub(super) fn wrong_token(&self) {
+        self.wrong_tokens.inc();
+    }
+
+    /// Shows the journal's figures too, as long as it lives.
+    pub fn watch_journal(&self, journal: Weak<Journal>) {
+        if let Ok(mut registry) = self.registry.lock() {
+            registry.register_collector(Box::new(JournalFigures(journal)));
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        if let Ok(registry) = self.registry.lock() {
+            // Writing to a String cannot fail.
+            let _ = encode(&mut text, &registry);
+        }
+        text
+    }
+}
+
+fn paths() -> impl Iterator<Item = &'static str> {
+    ROUTES.into_iter().map(|(_, path)| path).chain(["other"])
+}
+
+#[derive(Debug)]
+struct JournalFigures(Weak<Journal>);
+
+impl Collector for JournalFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Some(journal) = self.0.upgrade() else { return Ok(()) };
+        let gauges = journal.gauges();
+        let counters = [
+            ("journal_records", "Records made durable", &gauges.records),
+            ("journal_commits", "Writes that made them so", &gauges.commits),
+            ("journal_failures", "Writes that failed", &gauges.failures),
+        ];
+        for (name, help, value) in counters {
+            let metric = ConstCounter::new(value.load(Ordering::Relaxed));
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
+        }
+        let seconds = ConstCounter::new(gauges.commit_time_us.load(Ordering::Relaxed) as f64 / 1e6);
+        let unit = Unit::Seconds;
+        let help = "Time spent in write and sync";
+        seconds.encode(encoder.encode_descriptor("journal_commit", help, Some(&unit), seconds.metric_type())?)?;
+        let failing = ConstGauge::new(i64::from(gauges.is_failing.load(Ordering::Relaxed)));
+        let help = "1 while no record is taken";
+        failing.encode(encoder.encode_descriptor("journal_failing", help, None, failing.metric_type())?)
+    }
+}

@@ -1,0 +1,199 @@
+//! A project's DEK: found in the store, unwrapped by the ring, kept in the cache.
+//!
+//! Every way to a DEK takes a [`Permit`], and every DEK that is found belongs to the project it was asked for. What it opens is
+//! [`Withheld`] until its record is durable.
+
+mod budget;
+mod cache;
+mod handle;
+mod import;
+mod lookup;
+mod proof;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use origan_codec_host::crypto::{
+    CannotOpen, Dek, DekCipher, EncryptedDek, EncryptedValue, KekId, KeyRing, OpenValueError, Plaintext,
+    RandomnessUnavailable,
+};
+use zeroize::Zeroizing;
+
+use crate::audit::{AuditUnavailable, Journal, Withheld};
+use crate::config::UnknownDek;
+use crate::names::{KeyVersion, ProjectId};
+use crate::policy::Permit;
+use crate::store::{DekState, DekStore, StoreError};
+
+use budget::EncryptionBudget;
+use cache::DekCache;
+pub use handle::{DekHandle, HandleInvalid};
+pub use import::{Imported, Importer};
+pub use proof::{KekProofError, prove_kek};
+
+/// Where DEKs come from.
+pub struct Keys {
+    ring: Arc<KeyRing>,
+    store: Arc<dyn DekStore>,
+    cache: DekCache,
+    journal: Arc<Journal>,
+    unknown_dek: UnknownDek,
+}
+
+/// One version of a project's DEK, unwrapped and expanded.
+pub struct ProjectDek {
+    project_id: ProjectId,
+    version: KeyVersion,
+    kek_id: KekId,
+    encrypted_dek: EncryptedDek,
+    state: DekState,
+    dek: Dek,
+    cipher: DekCipher,
+    budget: EncryptionBudget,
+}
+
+/// A DEK that a caller gave raw, and what the store knows of it.
+#[derive(Clone)]
+pub enum RawDek {
+    /// A project's.
+    Known(Arc<ProjectDek>),
+    /// No project's. It opens, as the contract says.
+    Unknown(Arc<DekCipher>),
+}
+
+/// Why there is no DEK, or why it does not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeysError {
+    /// Nothing is known of the project.
+    #[error("the project has no DEK")]
+    UnknownProject,
+    /// The project has no such version.
+    #[error("the project has no DEK of version {0}")]
+    UnknownVersion(KeyVersion),
+    /// The encrypted DEK is another project's, or nobody's and such are refused.
+    #[error("the encrypted DEK is not this project's")]
+    NotRecognised,
+    /// It opens, to other than a DEK; or the store's row does not hang together. An alarm.
+    #[error("a stored or presented DEK is corrupt: {0}")]
+    Corrupt(&'static str),
+    /// Does not open.
+    #[error(transparent)]
+    CannotOpen(#[from] CannotOpen),
+    /// The DEK decrypts only.
+    #[error("the DEK is not the project's primary one")]
+    NotPrimary,
+    /// 2^32 encryptions.
+    #[error("the DEK has sealed as much as it may")]
+    Exhausted,
+    /// The store, for now.
+    #[error("{0}")]
+    Store(String),
+    /// The record of an import is not durable.
+    #[error(transparent)]
+    Audit(#[from] AuditUnavailable),
+    /// No randomness.
+    #[error(transparent)]
+    Randomness(#[from] RandomnessUnavailable),
+}
+
+/// What operators set.
+#[derive(Debug, Clone)]
+pub struct KeysSettings {
+    /// What becomes of DEKs that no project owns.
+    pub unknown_dek: UnknownDek,
+    /// How long an unwrapped DEK is kept.
+    pub cache_ttl: Duration,
+    /// How many are kept.
+    pub cache_entries: u64,
+}
+
+impl Keys {
+    /// On a store whose KEK has been proven ([`prove_kek`]).
+    pub fn new(ring: Arc<KeyRing>, store: Arc<dyn DekStore>, journal: Arc<Journal>, settings: &KeysSettings) -> Self {
+        let cache = DekCache::new(settings.cache_entries, settings.cache_ttl);
+        Self { ring, store, cache, journal, unknown_dek: settings.unknown_dek }
+    }
+
+    /// How many unwrapped DEKs are kept.
+    pub fn cached(&self) -> u64 {
+        self.cache.len()
+    }
+
+    /// The store, for `/status`.
+    pub fn store(&self) -> &dyn DekStore {
+        &*self.store
+    }
+
+    /// The ring, for `/status`.
+    pub fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// Seals `values` under `dek`, having counted them.
+    pub async fn seal(
+        &self,
+        _permit: &Permit,
+        dek: &ProjectDek,
+        values: &[&Plaintext],
+    ) -> Result<Vec<EncryptedValue>, KeysError> {
+        if dek.state != DekState::Primary {
+            return Err(KeysError::NotPrimary);
+        }
+        dek.budget.take(&*self.store, dek, values.len() as u64).await?;
+        values.iter().map(|value| dek.cipher.seal_value(value).map_err(KeysError::from)).collect()
+    }
+}
+
+impl ProjectDek {
+    /// Whose.
+    pub fn project_id(&self) -> &ProjectId {
+        &self.project_id
+    }
+
+    /// Which.
+    pub fn version(&self) -> KeyVersion {
+        self.version
+    }
+
+    /// What callers store.
+    pub fn encrypted_dek(&self) -> &EncryptedDek {
+        &self.encrypted_dek
+    }
+
+    /// Opens a value; what comes out waits for its record.
+    pub fn open(&self, _permit: &Permit, value: EncryptedValue) -> Result<Withheld<Plaintext>, OpenValueError> {
+        self.cipher.open_value(value).map(Withheld::new)
+    }
+
+    /// The DEK itself in base64, which waits for its record too.
+    pub fn release_raw(&self, _permit: &Permit) -> Withheld<Zeroizing<String>> {
+        use base64::Engine;
+        let encoded = base64::engine::general_purpose::STANDARD.encode(self.dek.expose_secret());
+        Withheld::new(Zeroizing::new(encoded))
+    }
+}
+
+impl RawDek {
+    /// Opens a value; what comes out waits for its record.
+    pub fn open(&self, permit: &Permit, value: EncryptedValue) -> Result<Withheld<Plaintext>, OpenValueError> {
+        match self {
+            Self::Known(dek) => dek.open(permit, value),
+            Self::Unknown(cipher) => cipher.open_value(value).map(Withheld::new),
+        }
+    }
+}
+
+impl From<StoreError> for KeysError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(why) => Self::Store(why),
+            StoreError::Corrupt(what) => Self::Corrupt(what),
+        }
+    }
+}
+
+impl std::fmt::Debug for ProjectDek {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ProjectDek({} version {} under {})", self.project_id, self.version, self.kek_id)
+    }
+}

@@ -1,0 +1,83 @@
+//! Taking over DEKs that something else kept so far, before anybody asks for them.
+
+use std::sync::Arc;
+
+use origan_codec_host::crypto::{EncryptedDek, KeyRing, UnwrapError, WrappedDek};
+
+use super::KeysError;
+use super::lookup::{Pause, new_row, unwrap_fault};
+use crate::audit::record::DekNote;
+use crate::audit::{Journal, Outcome, Record};
+use crate::names::{KeyVersion, ProjectId};
+use crate::store::{DekOrigin, DekState, DekStore};
+
+/// Takes over one project's DEK after the other.
+pub struct Importer {
+    /// Under which they open.
+    pub ring: Arc<KeyRing>,
+    /// Where they go.
+    pub store: Arc<dyn DekStore>,
+    /// Where it is recorded. None: nothing is written, only told what would be.
+    pub journal: Option<Arc<Journal>>,
+    /// Whether the projects go on encrypting under them.
+    pub as_primary: bool,
+}
+
+/// What became of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Imported {
+    /// Taken over, or would be.
+    Added(DekState),
+    /// Was here already, as this project's.
+    Known,
+    /// Is here already, as another project's.
+    AnotherProjects,
+    /// Does not open under the KEK.
+    CannotOpen,
+    /// Opens to other than 32 bytes.
+    WrongLength,
+}
+
+impl Importer {
+    /// Takes over `encrypted_dek` as `project_id`'s.
+    pub async fn import(&self, project_id: &ProjectId, encrypted_dek: &EncryptedDek) -> Result<Imported, KeysError> {
+        let (kek_id, dek) = match self.ring.unwrap_unrecorded_dek(encrypted_dek) {
+            Ok(unwrapped) => unwrapped,
+            Err(UnwrapError::CannotOpen(_) | UnwrapError::UnknownKek(_)) => return Ok(Imported::CannotOpen),
+            Err(UnwrapError::WrongLength(_)) => return Ok(Imported::WrongLength),
+        };
+        let fingerprint = self.ring.fingerprint(kek_id, &dek).map_err(unwrap_fault)?;
+        let wrapped = WrappedDek { kek_id, encrypted_dek: encrypted_dek.clone() };
+        let mut pause = Pause::new();
+        let mut recorded = false;
+        loop {
+            if let Some(row) = self.store.by_fingerprint(&fingerprint.0).await? {
+                let is_ours = row.project_id == *project_id;
+                return Ok(if is_ours { Imported::Known } else { Imported::AnotherProjects });
+            }
+            let newest = self.store.newest_version(project_id).await?;
+            let version = newest.map_or(Some(KeyVersion::FIRST), KeyVersion::next).ok_or(KeysError::Exhausted)?;
+            let has_primary = newest.is_some() && self.store.primary(project_id).await?.is_some();
+            let state = if self.as_primary && !has_primary { DekState::Primary } else { DekState::DecryptOnly };
+            let Some(journal) = &self.journal else { return Ok(Imported::Added(state)) };
+            if !recorded {
+                journal.append(&record_of(project_id, version)).await?;
+                recorded = true;
+            }
+            let row = new_row(&self.ring, project_id, version, &wrapped, &dek, state, DekOrigin::Imported)?;
+            if self.store.insert(&row).await? {
+                return Ok(Imported::Added(state));
+            }
+            pause.or_give_up().await?;
+        }
+    }
+}
+
+fn record_of(project_id: &ProjectId, version: KeyVersion) -> Record {
+    let mut record = Record::of_command("DEK_IMPORT", "import-deks");
+    record.project_id = Some(project_id.clone());
+    record.key_versions = vec![version];
+    record.dek = Some(DekNote::Imported);
+    record.end(Outcome::Allowed, None);
+    record
+}

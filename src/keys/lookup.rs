@@ -1,0 +1,346 @@
+//! The ways to a DEK: by project, by version, by encrypted DEK, by raw DEK, by import.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use origan_codec_host::crypto::{
+    CannotOpen, Dek, DekCipher, EncryptedDek, KekId, KeyRing, RowMac, Tag, UnwrapError, WrappedDek,
+};
+use subtle::ConstantTimeEq;
+use tracing::{error, info, warn};
+
+use super::budget::EncryptionBudget;
+use super::cache::CacheKey;
+use super::{Keys, KeysError, ProjectDek, RawDek};
+use crate::audit::{Outcome, Record};
+use crate::clock::unix_ms;
+use crate::config::UnknownDek;
+use crate::names::{KeyVersion, ProjectId};
+use crate::policy::Permit;
+use crate::store::{DekOrigin, DekRow, DekState, StoreError};
+
+/// Attempts to add a row while others add theirs, or while the database fails over.
+const INSERT_ATTEMPTS: u32 = 7;
+
+/// A project's primary DEK, and whether this call made it.
+pub struct Primary {
+    /// The DEK.
+    pub dek: Arc<ProjectDek>,
+    /// Whether it was made just now.
+    pub created: bool,
+}
+
+impl Keys {
+    /// The version that encrypts; made and committed if the project has none.
+    pub async fn primary_or_create(&self, _permit: &Permit, project_id: &ProjectId) -> Result<Primary, KeysError> {
+        let key = CacheKey::Primary(project_id.clone());
+        if let Some(RawDek::Known(dek)) = self.cache.get(&key).await {
+            return Ok(Primary { dek, created: false });
+        }
+        // Set by the one load that made it, and read by the one call whose load that was.
+        let created = std::sync::atomic::AtomicBool::new(false);
+        let loaded = self
+            .cache
+            .get_or_load(key, async {
+                let (row, made) = self.find_or_insert_primary(project_id).await?;
+                created.store(made, std::sync::atomic::Ordering::Relaxed);
+                self.unwrap_row(row).map(RawDek::Known)
+            })
+            .await?;
+        let created = created.into_inner();
+        match loaded {
+            RawDek::Known(dek) => Ok(Primary { dek, created }),
+            RawDek::Unknown(_) => Err(KeysError::Corrupt("cache")),
+        }
+    }
+
+    /// One version of a project's DEK. Never makes one.
+    pub async fn version(
+        &self,
+        _permit: &Permit,
+        project_id: &ProjectId,
+        version: KeyVersion,
+    ) -> Result<Arc<ProjectDek>, KeysError> {
+        let key = CacheKey::Version(project_id.clone(), version);
+        if let Some(RawDek::Known(dek)) = self.cache.get(&key).await {
+            return Ok(dek);
+        }
+        let load = async {
+            match self.store.version(project_id, version).await? {
+                Some(row) => self.unwrap_row(row).map(RawDek::Known),
+                None if self.store.newest_version(project_id).await?.is_none() => Err(KeysError::UnknownProject),
+                None => Err(KeysError::UnknownVersion(version)),
+            }
+        };
+        known(self.cache.get_or_load(key, load).await?)
+    }
+
+    /// The DEK inside `encrypted_dek`, if it is `project_id`'s. One that nobody owns yet is imported or refused; `cause` is the
+    /// operation in whose course that happens.
+    pub async fn by_encrypted_dek(
+        &self,
+        _permit: &Permit,
+        project_id: &ProjectId,
+        encrypted_dek: &EncryptedDek,
+        cause: &Record,
+    ) -> Result<Arc<ProjectDek>, KeysError> {
+        let key = CacheKey::Wrapped(project_id.clone(), encrypted_dek.digest());
+        if let Some(RawDek::Known(dek)) = self.cache.get(&key).await {
+            return Ok(dek);
+        }
+        let load = async {
+            let row = match self.store.by_encrypted_dek(encrypted_dek).await? {
+                Some(row) => row,
+                None => self.recognise_or_import(project_id, encrypted_dek, cause).await?,
+            };
+            refuse_others(project_id, &row)?;
+            self.unwrap_row(row).map(RawDek::Known)
+        };
+        known(self.cache.get_or_load(key, load).await?)
+    }
+
+    /// What is known of a raw DEK.
+    pub async fn by_raw_dek(&self, _permit: &Permit, dek: &Dek) -> Result<RawDek, KeysError> {
+        let fingerprints = self.ring.fingerprints(dek);
+        let primary = fingerprints.first().ok_or(KeysError::Corrupt("ring"))?;
+        let key = CacheKey::Raw(primary.0);
+        let found = match self.cache.get(&key).await {
+            Some(found) => found,
+            None => {
+                let load = async {
+                    for fingerprint in &fingerprints {
+                        if let Some(row) = self.store.by_fingerprint(&fingerprint.0).await? {
+                            return self.unwrap_row(row).map(RawDek::Known);
+                        }
+                    }
+                    Ok(RawDek::Unknown(Arc::new(DekCipher::new(dek))))
+                };
+                self.cache.get_or_load(key, load).await?
+            }
+        };
+        match (&found, self.unknown_dek) {
+            (RawDek::Unknown(_), UnknownDek::Refuse) => Err(KeysError::NotRecognised),
+            _ => Ok(found),
+        }
+    }
+
+    async fn find_or_insert_primary(&self, project_id: &ProjectId) -> Result<(DekRow, bool), KeysError> {
+        let mut pause = Pause::new();
+        loop {
+            if let Some(found) = self.try_find_or_insert_primary(project_id).await? {
+                return Ok(found);
+            }
+            pause.or_give_up().await?;
+        }
+    }
+
+    async fn try_find_or_insert_primary(&self, project_id: &ProjectId) -> Result<Option<(DekRow, bool)>, KeysError> {
+        if let Some(row) = self.store.primary(project_id).await? {
+            return Ok(Some((row, false)));
+        }
+        let version = self.next_version(project_id).await?;
+        let dek = Dek::generate()?;
+        let wrapped = self.ring.wrap_dek(&dek)?;
+        let row = new_row(&self.ring, project_id, version, &wrapped, &dek, DekState::Primary, DekOrigin::Created)?;
+        match self.store.insert(&row).await {
+            Ok(true) => {
+                info!(project.id = %project_id, dek.version = %version, "made a project's DEK");
+                Ok(Some((row, true)))
+            }
+            // Another process took the version first.
+            Ok(false) => Ok(None),
+            // The database went away in the middle, and may have taken the row or not: look again.
+            Err(StoreError::Unavailable(why)) => {
+                warn!(project.id = %project_id, error = %why, "lost the DEK store while adding a DEK: looking again");
+                Ok(None)
+            }
+            Err(corrupt) => Err(corrupt.into()),
+        }
+    }
+
+    /// For an encrypted DEK that no row holds: another wrapping of a DEK we know, or one that nobody owns yet.
+    async fn recognise_or_import(
+        &self,
+        project_id: &ProjectId,
+        encrypted_dek: &EncryptedDek,
+        cause: &Record,
+    ) -> Result<DekRow, KeysError> {
+        let (kek_id, dek) = self.ring.unwrap_unrecorded_dek(encrypted_dek).map_err(unwrap_fault)?;
+        let mut pause = Pause::new();
+        let mut recorded = false;
+        loop {
+            for fingerprint in self.ring.fingerprints(&dek) {
+                if let Some(row) = self.store.by_fingerprint(&fingerprint.0).await? {
+                    return Ok(row);
+                }
+            }
+            if self.unknown_dek == UnknownDek::Refuse {
+                return Err(KeysError::NotRecognised);
+            }
+            if !recorded {
+                // Durable before the row: no import without its record.
+                let mut record = Record::of_import(project_id, cause);
+                record.end(Outcome::Allowed, None);
+                self.journal.append(&record).await?;
+                recorded = true;
+            }
+            let version = self.next_version(project_id).await?;
+            let wrapped = WrappedDek { kek_id, encrypted_dek: encrypted_dek.clone() };
+            let row =
+                new_row(&self.ring, project_id, version, &wrapped, &dek, DekState::DecryptOnly, DekOrigin::Imported)?;
+            if self.store.insert(&row).await? {
+                warn!(project.id = %project_id, dek.version = %version, "took over a DEK that no project owned");
+                self.forget_raw(&dek).await;
+                return Ok(row);
+            }
+            pause.or_give_up().await?;
+        }
+    }
+
+    async fn next_version(&self, project_id: &ProjectId) -> Result<KeyVersion, KeysError> {
+        match self.store.newest_version(project_id).await? {
+            None => Ok(KeyVersion::FIRST),
+            Some(newest) => newest.next().ok_or(KeysError::Exhausted),
+        }
+    }
+
+    async fn forget_raw(&self, dek: &Dek) {
+        for fingerprint in self.ring.fingerprints(dek) {
+            self.cache.forget(&CacheKey::Raw(fingerprint.0)).await;
+        }
+    }
+
+    /// Checks that the row hangs together, and unwraps it.
+    fn unwrap_row(&self, row: DekRow) -> Result<Arc<ProjectDek>, KeysError> {
+        let alarm = |what: &'static str| {
+            error!(project.id = %row.project_id, dek.version = %row.version, kek.id = %row.kek_id, what,
+                   "ALARM: a row of the DEK store is not as this service wrote it");
+            KeysError::Corrupt(what)
+        };
+        let version = row.version.number().to_be_bytes();
+        let parts = row_mac_parts(&row.project_id, &version, row.state, &row.encrypted_dek);
+        let verifies = self.ring.row_mac_verifies(row.kek_id, &parts.each(), &row.row_mac);
+        match verifies {
+            Err(_) => return Err(alarm("its KEK is not in the ring")),
+            Ok(false) => return Err(alarm("its MAC does not verify")),
+            Ok(true) => {}
+        }
+        let dek = self.ring.unwrap_dek(row.kek_id, &row.encrypted_dek).map_err(|_| alarm("it does not unwrap"))?;
+        let fingerprint = self.ring.fingerprint(row.kek_id, &dek).map_err(|_| alarm("its KEK is not in the ring"))?;
+        if !bool::from(fingerprint.0.ct_eq(&row.fingerprint)) {
+            return Err(alarm("its fingerprint is another DEK's"));
+        }
+        Ok(Arc::new(ProjectDek {
+            cipher: DekCipher::new(&dek),
+            dek,
+            project_id: row.project_id,
+            version: row.version,
+            kek_id: row.kek_id,
+            encrypted_dek: row.encrypted_dek,
+            state: row.state,
+            budget: EncryptionBudget::new(),
+        }))
+    }
+}
+
+/// The row of a DEK, with its fingerprint and MAC.
+pub(super) fn new_row(
+    ring: &KeyRing,
+    project_id: &ProjectId,
+    version: KeyVersion,
+    wrapped: &WrappedDek,
+    dek: &Dek,
+    state: DekState,
+    origin: DekOrigin,
+) -> Result<DekRow, KeysError> {
+    let kek_id: KekId = wrapped.kek_id;
+    let number = version.number().to_be_bytes();
+    let parts = row_mac_parts(project_id, &number, state, &wrapped.encrypted_dek);
+    let RowMac(row_mac): RowMac = ring.row_mac(kek_id, &parts.each()).map_err(unwrap_fault)?;
+    let fingerprint: Tag = ring.fingerprint(kek_id, dek).map_err(unwrap_fault)?.0;
+    Ok(DekRow {
+        project_id: project_id.clone(),
+        version,
+        kek_id,
+        encrypted_dek: wrapped.encrypted_dek.clone(),
+        fingerprint,
+        row_mac,
+        state,
+        origin,
+        created_at_ms: unix_ms(),
+    })
+}
+
+/// What a row's MAC ties together; the KEK id is tied by the key.
+struct RowMacParts<'a> {
+    project_id: &'a [u8],
+    version: &'a [u8; 4],
+    state: &'a [u8],
+    digest: [u8; 32],
+}
+
+/// Gathers them.
+fn row_mac_parts<'a>(
+    project_id: &'a ProjectId,
+    version: &'a [u8; 4],
+    state: DekState,
+    encrypted_dek: &EncryptedDek,
+) -> RowMacParts<'a> {
+    RowMacParts {
+        project_id: project_id.as_str().as_bytes(),
+        version,
+        state: state.name().as_bytes(),
+        digest: encrypted_dek.digest(),
+    }
+}
+
+impl RowMacParts<'_> {
+    /// In the order of the MAC.
+    fn each(&self) -> [&[u8]; 4] {
+        [self.project_id, self.version, self.state, &self.digest]
+    }
+}
+
+/// One project's DEK is not another's, whoever asks. In constant time.
+fn refuse_others(project_id: &ProjectId, row: &DekRow) -> Result<(), KeysError> {
+    let same = row.project_id.as_str().as_bytes().ct_eq(project_id.as_str().as_bytes());
+    if bool::from(same) { Ok(()) } else { Err(KeysError::NotRecognised) }
+}
+
+fn known(found: RawDek) -> Result<Arc<ProjectDek>, KeysError> {
+    match found {
+        RawDek::Known(dek) => Ok(dek),
+        RawDek::Unknown(_) => Err(KeysError::Corrupt("cache")),
+    }
+}
+
+pub(super) fn unwrap_fault(error: UnwrapError) -> KeysError {
+    match error {
+        UnwrapError::CannotOpen(CannotOpen) => CannotOpen.into(),
+        UnwrapError::UnknownKek(_) => KeysError::Corrupt("its KEK is not in the ring"),
+        UnwrapError::WrongLength(length) => {
+            error!(length, "ALARM: an encrypted DEK unwraps to other than 32 bytes");
+            KeysError::Corrupt("it unwraps to other than 32 bytes")
+        }
+    }
+}
+
+/// Growing pauses between attempts.
+pub(super) struct Pause {
+    attempts: u32,
+}
+
+impl Pause {
+    pub(super) fn new() -> Self {
+        Self { attempts: 0 }
+    }
+
+    pub(super) async fn or_give_up(&mut self) -> Result<(), KeysError> {
+        self.attempts += 1;
+        if self.attempts >= INSERT_ATTEMPTS {
+            return Err(KeysError::Store("others kept adding versions of the DEK".into()));
+        }
+        tokio::time::sleep(Duration::from_millis(5 << self.attempts)).await;
+        Ok(())
+    }
+}

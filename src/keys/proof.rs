@@ -1,0 +1,49 @@
+//! Is this the KEK that the store was made with? A wrong one must never write a DEK.
+
+use origan_codec_host::crypto::{KekId, KeyRing, RandomnessUnavailable};
+
+use crate::store::{Canary, DekStore, StoreError};
+
+/// The KEK is not proven.
+#[derive(Debug, thiserror::Error)]
+pub enum KekProofError {
+    /// The store was made with another one.
+    #[error("KEK {ours} is not the one this store was made with ({theirs}); give the right one")]
+    WrongKek {
+        /// The one at hand.
+        ours: KekId,
+        /// Those the store knows.
+        theirs: String,
+    },
+    /// Its id is known, and what it sealed does not open: the store was changed.
+    #[error("the canary of KEK {0} does not open: the store was changed, or restored from somewhere else")]
+    CanaryDoesNotOpen(KekId),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No randomness for a canary.
+    #[error(transparent)]
+    Randomness(#[from] RandomnessUnavailable),
+}
+
+/// Opens the primary KEK's canary; leaves one if the store is empty.
+pub async fn prove_kek(store: &dyn DekStore, ring: &KeyRing) -> Result<(), KekProofError> {
+    let ours = ring.primary_id();
+    let known = store.canaries().await?;
+    if known.is_empty() {
+        // Rows without a canary: somebody took it away. Their KEK ids still tell.
+        if let Some(row) = store.any_row().await?
+            && ring.unwrap_dek(row.kek_id, &row.encrypted_dek).is_err()
+        {
+            return Err(KekProofError::WrongKek { ours, theirs: row.kek_id.to_string() });
+        }
+        store.insert_canary(&Canary { kek_id: ours, sealed: ring.seal_canary()? }).await?;
+    }
+    // Read back: another replica may have been first, with another KEK.
+    let known = store.canaries().await?;
+    let Some(canary) = known.iter().find(|canary| canary.kek_id == ours) else {
+        let theirs: Vec<String> = known.iter().map(|canary| canary.kek_id.to_string()).collect();
+        return Err(KekProofError::WrongKek { ours, theirs: theirs.join(", ") });
+    };
+    if ring.canary_opens(ours, canary.sealed.clone()) { Ok(()) } else { Err(KekProofError::CanaryDoesNotOpen(ours)) }
+}

@@ -1,0 +1,120 @@
+//! What is asked and answered, parsed: the service's side of the HTTP contract.
+
+use origan_codec_host::crypto::{Dek, EncryptedDek, EncryptedValue, ParseEnvelopeError, Plaintext};
+use zeroize::Zeroizing;
+
+use super::Cause;
+use crate::names::{DeploymentId, KeyVersion, ProjectId, VariableName};
+
+/// `POST /encrypt`.
+#[derive(Debug)]
+pub struct Encrypt {
+    /// Whose value.
+    pub project_id: ProjectId,
+    /// The value.
+    pub value: Plaintext,
+    /// Under this DEK of the project, rather than whichever is primary.
+    pub encrypted_dek: Option<EncryptedDek>,
+    /// The variable's name, for the record.
+    pub name: Option<VariableName>,
+}
+
+/// One sealed value and the DEK it is under.
+#[derive(Debug)]
+pub struct Encrypted<T> {
+    /// What was sealed.
+    pub sealed: T,
+    /// The DEK's version.
+    pub key_version: KeyVersion,
+    /// The DEK, wrapped.
+    pub encrypted_dek: EncryptedDek,
+}
+
+/// `POST /encrypt-all`.
+#[derive(Debug)]
+pub struct EncryptAll {
+    /// Whose values.
+    pub project_id: ProjectId,
+    /// Under this DEK of the project, rather than whichever is primary.
+    pub encrypted_dek: Option<EncryptedDek>,
+    /// In the order given.
+    pub variables: Vec<(VariableName, EncryptVariable)>,
+}
+
+/// A variable on its way to the platform's store.
+#[derive(Debug)]
+pub enum EncryptVariable {
+    /// To be sealed.
+    Secret(Plaintext),
+    /// Passed through.
+    Plain(Plaintext),
+    /// Sealed already; passed through.
+    Sealed(EncryptedValue, Option<KeyVersion>),
+}
+
+/// A variable as the platform stores it.
+#[derive(Debug)]
+pub enum EncryptedVariable {
+    /// Under the DEK's version, or the one it came with.
+    Secret(EncryptedValue, Option<KeyVersion>),
+    /// Passed through.
+    Plain(Plaintext),
+}
+
+/// The DEK that `/decrypt-value` is given.
+#[derive(Debug)]
+pub enum PresentedDek {
+    /// Itself. With a project, it must be that project's.
+    Raw(Dek, Option<ProjectId>),
+    /// As `/decrypt-dek` sealed it.
+    Handle(String),
+    /// Wrapped, with the project it belongs to.
+    Wrapped(ProjectId, EncryptedDek),
+}
+
+/// `POST /decrypt-value`.
+#[derive(Debug)]
+pub struct DecryptValue {
+    /// What to open.
+    pub value: EncryptedValue,
+    /// Under what.
+    pub dek: PresentedDek,
+    /// For which deployment, for the record.
+    pub deployment_id: Option<DeploymentId>,
+}
+
+/// `POST /decrypt-all`.
+#[derive(Debug)]
+pub struct DecryptAll {
+    /// Whose values.
+    pub project_id: ProjectId,
+    /// For which deployment.
+    pub deployment_id: DeploymentId,
+    /// The DEK of values that name no version, or its own.
+    pub encrypted_dek: Option<EncryptedDek>,
+    /// In the order given.
+    pub variables: Vec<(VariableName, StoredVariable)>,
+    /// Whether the good ones are answered when some are bad.
+    pub partial: bool,
+}
+
+/// A variable as the platform stores it.
+#[derive(Debug)]
+pub enum StoredVariable {
+    /// Passed through.
+    Plain(Plaintext),
+    /// To be opened, if it parsed.
+    Secret(Result<EncryptedValue, ParseEnvelopeError>, Option<KeyVersion>),
+}
+
+/// A variable as the worker gets it, or why not.
+#[derive(Debug)]
+pub struct DecryptedVariable {
+    /// Its name.
+    pub name: VariableName,
+    /// Its value; a cause only in a partial answer.
+    pub value: Result<Plaintext, Cause>,
+}
+
+/// What `/decrypt-dek` answers in its field `dek`: the DEK in base64, or a handle.
+pub type ReleasedDek = Zeroizing<String>;

@@ -1,0 +1,272 @@
+//! Opening: `/decrypt-value`, `/decrypt-all`, `/decrypt-dek`.
+
+use std::sync::Arc;
+
+use origan_codec_host::crypto::{EncryptedDek, Plaintext};
+use zeroize::Zeroizing;
+
+use super::{
+    Answered, Cause, Context, DecryptAll, DecryptValue, DecryptedVariable, PresentedDek, Refusal, ReleasedDek, Service,
+    StoredVariable,
+};
+use crate::audit::record::DekNote;
+use crate::audit::{Pending, Withheld};
+use crate::caller::Action;
+use crate::config::DekRelease;
+use crate::deployments::{Deployment, DeploymentFacts};
+use crate::keys::{DekHandle, KeysError, ProjectDek, RawDek};
+use crate::names::{DeploymentId, KeyVersion, ProjectId, VariableName};
+use crate::policy::Permit;
+
+impl Service {
+    /// Opens one value.
+    pub async fn decrypt_value(&self, context: &Context, call: DecryptValue) -> Result<Answered<Plaintext>, Refusal> {
+        let mut pending = self.begin(context, Action::DecryptValue);
+        let outcome = self.try_decrypt_value(context, &mut pending, call).await;
+        self.conclude(pending, outcome).await
+    }
+
+    async fn try_decrypt_value(
+        &self,
+        context: &Context,
+        pending: &mut Pending,
+        call: DecryptValue,
+    ) -> Result<Withheld<Plaintext>, Refusal> {
+        pending.record().deployment_id = call.deployment_id;
+        let permit = self.authorise(context, Action::DecryptValue)?;
+        let dek = self.presented_dek(&permit, context, pending, call.dek).await?;
+        Ok(dek.open(&permit, call.value)?)
+    }
+
+    /// Opens a deployment's secrets; plain variables pass through.
+    pub async fn decrypt_all(
+        &self,
+        context: &Context,
+        call: DecryptAll,
+    ) -> Result<Answered<Vec<DecryptedVariable>>, Refusal> {
+        let mut pending = self.begin(context, Action::DecryptAll);
+        let outcome = self.try_decrypt_all(context, &mut pending, call).await;
+        self.conclude(pending, outcome).await
+    }
+
+    async fn try_decrypt_all(
+        &self,
+        context: &Context,
+        pending: &mut Pending,
+        call: DecryptAll,
+    ) -> Result<Withheld<Vec<DecryptedVariable>>, Refusal> {
+        pending.record().project_id = Some(call.project_id.clone());
+        pending.record().deployment_id = Some(call.deployment_id.clone());
+        pending.record().variables = names_of_secrets(&call.variables);
+        let permit = self.authorise(context, Action::DecryptAll)?;
+        if self.settings.deployment_required {
+            self.known_deployment(&call.project_id, &call.deployment_id).await?.ok_or(Cause::UnknownDeployment)?;
+        }
+        let deks = self.opening_deks(&permit, pending, &call).await?;
+        pending.record().key_versions = deks.used_versions();
+        open_each(&permit, pending, &deks, call.variables, call.partial)
+    }
+
+    /// The project's DEK itself, or a handle for it, or nothing, as operators chose.
+    pub async fn decrypt_dek(
+        &self,
+        context: &Context,
+        project_id: ProjectId,
+        encrypted_dek: EncryptedDek,
+    ) -> Result<Answered<ReleasedDek>, Refusal> {
+        let mut pending = self.begin(context, Action::DecryptDek);
+        let outcome = self.try_decrypt_dek(context, &mut pending, &project_id, &encrypted_dek).await;
+        self.conclude(pending, outcome).await
+    }
+
+    async fn try_decrypt_dek(
+        &self,
+        context: &Context,
+        pending: &mut Pending,
+        project_id: &ProjectId,
+        encrypted_dek: &EncryptedDek,
+    ) -> Result<Withheld<ReleasedDek>, Refusal> {
+        pending.record().project_id = Some(project_id.clone());
+        let permit = self.authorise(context, Action::DecryptDek)?;
+        if self.settings.dek_release == DekRelease::Never {
+            return Err(Cause::DekReleaseRefused.into());
+        }
+        let dek = self.keys.by_encrypted_dek(&permit, project_id, encrypted_dek, pending.record()).await?;
+        pending.record().key_versions = vec![dek.version()];
+        if self.settings.dek_release == DekRelease::Raw {
+            pending.record().dek = Some(DekNote::Raw);
+            return Ok(dek.release_raw(&permit));
+        }
+        pending.record().dek = Some(DekNote::Sealed);
+        let handle = DekHandle { project_id: project_id.clone(), version: dek.version() };
+        let sealed = handle.seal(self.keys.ring(), &context.caller.name, self.settings.dek_handle_ttl_s);
+        Ok(Withheld::new(Zeroizing::new(sealed.map_err(KeysError::from)?)))
+    }
+
+    /// The DEK that a call brings along, and in the record whose it is.
+    async fn presented_dek(
+        &self,
+        permit: &Permit,
+        context: &Context,
+        pending: &mut Pending,
+        presented: PresentedDek,
+    ) -> Result<RawDek, Refusal> {
+        let (dek, claimed) = match presented {
+            PresentedDek::Raw(dek, claimed) => {
+                pending.record().project_id.clone_from(&claimed);
+                (self.keys.by_raw_dek(permit, &dek).await?, claimed)
+            }
+            PresentedDek::Handle(text) => {
+                let handle = DekHandle::open(&text, self.keys.ring(), &context.caller.name)?;
+                pending.record().project_id = Some(handle.project_id.clone());
+                (RawDek::Known(self.keys.version(permit, &handle.project_id, handle.version).await?), None)
+            }
+            PresentedDek::Wrapped(project_id, encrypted_dek) => {
+                pending.record().project_id = Some(project_id.clone());
+                let found = self.keys.by_encrypted_dek(permit, &project_id, &encrypted_dek, pending.record()).await?;
+                (RawDek::Known(found), None)
+            }
+        };
+        match &dek {
+            RawDek::Known(known) if claimed.as_ref().is_some_and(|project| project != known.project_id()) => {
+                return Err(Cause::DekNotRecognised.into());
+            }
+            RawDek::Known(known) => {
+                pending.record().project_id = Some(known.project_id().clone());
+                pending.record().key_versions = vec![known.version()];
+            }
+            RawDek::Unknown(_) => pending.record().dek = Some(DekNote::Unknown),
+        }
+        Ok(dek)
+    }
+
+    /// Every DEK that the call's secrets need, each looked up once.
+    async fn opening_deks(
+        &self,
+        permit: &Permit,
+        pending: &mut Pending,
+        call: &DecryptAll,
+    ) -> Result<OpeningDeks, Refusal> {
+        let mut deks = OpeningDeks { named: None, versions: Vec::new() };
+        if let Some(encrypted_dek) = &call.encrypted_dek {
+            let cause = pending.record();
+            deks.named = Some(self.keys.by_encrypted_dek(permit, &call.project_id, encrypted_dek, cause).await?);
+        }
+        for (name, variable) in &call.variables {
+            let StoredVariable::Secret(Ok(_), version) = variable else { continue };
+            if deks.find(*version).is_some() {
+                continue;
+            }
+            let version = version.unwrap_or(KeyVersion::FIRST);
+            match self.keys.version(permit, &call.project_id, version).await {
+                Ok(dek) => deks.versions.push((version, Ok(dek))),
+                Err(KeysError::UnknownProject) if deks.named.is_none() => {
+                    deks.named = Some(self.deployed_dek(permit, pending, call).await.map_err(|r| r.at(name))?);
+                    // Whether the deployment's DEK is of the version asked for shows on the next look.
+                    if deks.find(Some(version)).is_none() {
+                        deks.versions.push((version, Err(Cause::UnknownKeyVersion)));
+                    }
+                }
+                Err(KeysError::UnknownProject | KeysError::UnknownVersion(_)) => {
+                    deks.versions.push((version, Err(Cause::UnknownKeyVersion)));
+                }
+                Err(other) => return Err(Refusal::from(other).at(name)),
+            }
+        }
+        Ok(deks)
+    }
+
+    /// The DEK in the deployment's metadata, where neither the request nor the store has one.
+    async fn deployed_dek(
+        &self,
+        permit: &Permit,
+        pending: &mut Pending,
+        call: &DecryptAll,
+    ) -> Result<Arc<ProjectDek>, Refusal> {
+        let facts = self.known_deployment(&call.project_id, &call.deployment_id).await?;
+        let encrypted_dek =
+            facts.as_ref().and_then(|facts| facts.encrypted_dek.as_ref()).ok_or(Cause::UnknownProject)?;
+        Ok(self.keys.by_encrypted_dek(permit, &call.project_id, encrypted_dek, pending.record()).await?)
+    }
+
+    /// The deployment, if it is known; another project's is an error.
+    async fn known_deployment(
+        &self,
+        project_id: &ProjectId,
+        deployment_id: &DeploymentId,
+    ) -> Result<Option<Arc<DeploymentFacts>>, Refusal> {
+        match self.deployments.look_up(deployment_id).await? {
+            Deployment::Unknown => Ok(None),
+            Deployment::Known(facts) if facts.project_id == *project_id => Ok(Some(facts)),
+            Deployment::Known(_) => Err(Cause::DeploymentInvalid.into()),
+        }
+    }
+}
+
+/// The DEKs of one `/decrypt-all`.
+struct OpeningDeks {
+    /// The one that came with the request or the deployment: for values that name no version, or its own.
+    named: Option<Arc<ProjectDek>>,
+    /// Those from the store.
+    versions: Vec<(KeyVersion, Result<Arc<ProjectDek>, Cause>)>,
+}
+
+impl OpeningDeks {
+    /// The DEK of a value; a value that names no version is of the named DEK, or of version 1. None: not looked up yet.
+    fn find(&self, version: Option<KeyVersion>) -> Option<Result<&Arc<ProjectDek>, Cause>> {
+        if let Some(named) = &self.named
+            && version.is_none_or(|version| version == named.version())
+        {
+            return Some(Ok(named));
+        }
+        let version = version.unwrap_or(KeyVersion::FIRST);
+        let (_, found) = self.versions.iter().find(|(known, _)| *known == version)?;
+        Some(found.as_ref().map_err(|cause| *cause))
+    }
+
+    fn used_versions(&self) -> Vec<KeyVersion> {
+        let from_store = self.versions.iter().filter_map(|(version, found)| found.is_ok().then_some(*version));
+        let mut used: Vec<KeyVersion> = self.named.iter().map(|dek| dek.version()).chain(from_store).collect();
+        used.sort_unstable();
+        used.dedup();
+        used
+    }
+}
+
+/// Opens every secret. The first bad one ends it, naming the variable; in a partial answer it stands in its place.
+fn open_each(
+    permit: &Permit,
+    pending: &mut Pending,
+    deks: &OpeningDeks,
+    variables: Vec<(VariableName, StoredVariable)>,
+    partial: bool,
+) -> Result<Withheld<Vec<DecryptedVariable>>, Refusal> {
+    let mut opened = Withheld::new(Vec::with_capacity(variables.len()));
+    for (name, variable) in variables {
+        let value = match variable {
+            StoredVariable::Plain(text) => Ok(Withheld::new(text)),
+            StoredVariable::Secret(value, version) => {
+                value.map_err(Refusal::from).and_then(|value| match deks.find(version) {
+                    Some(Ok(dek)) => Ok(dek.open(permit, value)?),
+                    Some(Err(cause)) => Err(cause.into()),
+                    None => Err(Cause::UnknownKeyVersion.into()),
+                })
+            }
+        };
+        let value = match value {
+            Ok(text) => text.map(Ok),
+            Err(refusal) if partial => {
+                pending.record().failed_variables.push(name.clone());
+                Withheld::new(Err(refusal.cause))
+            }
+            Err(refusal) => return Err(refusal.at(&name)),
+        };
+        opened = opened.and(value, |opened, value| opened.push(DecryptedVariable { name, value }));
+    }
+    Ok(opened)
+}
+
+fn names_of_secrets(variables: &[(VariableName, StoredVariable)]) -> Vec<VariableName> {
+    let secrets = variables.iter().filter(|(_, variable)| matches!(variable, StoredVariable::Secret(..)));
+    secrets.map(|(name, _)| name.clone()).collect()
+}

@@ -1,0 +1,128 @@
+//! Sealing: `/encrypt`, `/encrypt-all`, and `/generate-dek`, which makes the DEK they seal under.
+
+use std::sync::Arc;
+
+use origan_codec_host::crypto::{EncryptedDek, Plaintext};
+
+use super::{Answered, Context, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable, Refusal, Service};
+use crate::audit::record::DekNote;
+use crate::audit::{Pending, Withheld};
+use crate::caller::Action;
+use crate::keys::ProjectDek;
+use crate::names::{ProjectId, VariableName};
+use crate::policy::Permit;
+
+impl Service {
+    /// Seals one value under the project's primary DEK, which is made if there is none.
+    pub async fn encrypt(&self, context: &Context, call: Encrypt) -> Result<Answered<Encrypted<String>>, Refusal> {
+        let mut pending = self.begin(context, Action::Encrypt);
+        let outcome = self.try_encrypt(context, &mut pending, call).await;
+        self.conclude(pending, outcome).await
+    }
+
+    async fn try_encrypt(
+        &self,
+        context: &Context,
+        pending: &mut Pending,
+        call: Encrypt,
+    ) -> Result<Withheld<Encrypted<String>>, Refusal> {
+        pending.record().project_id = Some(call.project_id.clone());
+        pending.record().variables = call.name.into_iter().collect();
+        let permit = self.authorise(context, Action::Encrypt)?;
+        let dek = self.sealing_dek(&permit, pending, &call.project_id, call.encrypted_dek.as_ref()).await?;
+        let sealed = self.keys.seal(&permit, &dek, &[&call.value]).await?;
+        Ok(under(&dek, sealed.iter().map(origan_codec_host::crypto::EncryptedValue::encode).collect()))
+    }
+
+    /// Seals every secret that is not sealed yet; the rest passes through.
+    pub async fn encrypt_all(
+        &self,
+        context: &Context,
+        call: EncryptAll,
+    ) -> Result<Answered<Encrypted<Vec<(VariableName, EncryptedVariable)>>>, Refusal> {
+        let mut pending = self.begin(context, Action::EncryptAll);
+        let outcome = self.try_encrypt_all(context, &mut pending, call).await;
+        self.conclude(pending, outcome).await
+    }
+
+    async fn try_encrypt_all(
+        &self,
+        context: &Context,
+        pending: &mut Pending,
+        call: EncryptAll,
+    ) -> Result<Withheld<Encrypted<Vec<(VariableName, EncryptedVariable)>>>, Refusal> {
+        let secrets =
+            || call.variables.iter().filter_map(|(name, variable)| secret_of(variable).map(|text| (name, text)));
+        pending.record().project_id = Some(call.project_id.clone());
+        pending.record().variables = secrets().map(|(name, _)| name.clone()).collect();
+        let permit = self.authorise(context, Action::EncryptAll)?;
+        let dek = self.sealing_dek(&permit, pending, &call.project_id, call.encrypted_dek.as_ref()).await?;
+        let texts: Vec<&Plaintext> = secrets().map(|(_, text)| text).collect();
+        let mut sealed = self.keys.seal(&permit, &dek, &texts).await?.into_iter();
+        let variables = call.variables.into_iter().filter_map(|(name, variable)| {
+            let stored = match variable {
+                EncryptVariable::Secret(_) => EncryptedVariable::Secret(sealed.next()?, Some(dek.version())),
+                EncryptVariable::Sealed(value, version) => EncryptedVariable::Secret(value, version),
+                EncryptVariable::Plain(text) => EncryptedVariable::Plain(text),
+            };
+            Some((name, stored))
+        });
+        Ok(under(&dek, variables.collect()))
+    }
+
+    /// Makes the project's DEK, or answers the one it has: safe to repeat.
+    pub async fn generate_dek(
+        &self,
+        context: &Context,
+        project_id: ProjectId,
+    ) -> Result<Answered<Encrypted<()>>, Refusal> {
+        let mut pending = self.begin(context, Action::GenerateDek);
+        let outcome = self.try_generate_dek(context, &mut pending, &project_id).await;
+        self.conclude(pending, outcome).await
+    }
+
+    async fn try_generate_dek(
+        &self,
+        context: &Context,
+        pending: &mut Pending,
+        project_id: &ProjectId,
+    ) -> Result<Withheld<Encrypted<()>>, Refusal> {
+        pending.record().project_id = Some(project_id.clone());
+        let permit = self.authorise(context, Action::GenerateDek)?;
+        let dek = self.sealing_dek(&permit, pending, project_id, None).await?;
+        Ok(under(&dek, ()))
+    }
+
+    /// The DEK to seal under: the one the caller names, if it is the project's primary; else whichever is.
+    async fn sealing_dek(
+        &self,
+        permit: &Permit,
+        pending: &mut Pending,
+        project_id: &ProjectId,
+        encrypted_dek: Option<&EncryptedDek>,
+    ) -> Result<Arc<ProjectDek>, Refusal> {
+        let dek = match encrypted_dek {
+            Some(named) => self.keys.by_encrypted_dek(permit, project_id, named, pending.record()).await?,
+            None => {
+                let primary = self.keys.primary_or_create(permit, project_id).await?;
+                if primary.created {
+                    pending.record().dek = Some(DekNote::Created);
+                }
+                primary.dek
+            }
+        };
+        pending.record().key_versions = vec![dek.version()];
+        Ok(dek)
+    }
+}
+
+fn secret_of(variable: &EncryptVariable) -> Option<&Plaintext> {
+    match variable {
+        EncryptVariable::Secret(text) => Some(text),
+        EncryptVariable::Plain(_) | EncryptVariable::Sealed(..) => None,
+    }
+}
+
+fn under<T>(dek: &ProjectDek, sealed: T) -> Withheld<Encrypted<T>> {
+    Withheld::new(Encrypted { sealed, key_version: dek.version(), encrypted_dek: dek.encrypted_dek().clone() })
+}

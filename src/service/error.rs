@@ -1,0 +1,180 @@
+//! Why an operation is refused: the closed list of causes.
+
+use origan_codec_host::crypto::{OpenValueError, ParseEnvelopeError};
+
+use crate::audit::{Outcome, Receipt};
+use crate::deployments::LookupError;
+use crate::keys::{HandleInvalid, KeysError};
+use crate::names::VariableName;
+
+/// A cause, and where it struck.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub cause: Cause,
+    /// In a call with several variables: which one.
+    pub variable: Option<VariableName>,
+    /// Proof of the record that the refusal left, if it left one.
+    pub receipt: Option<Receipt>,
+    /// For the operator's log; never for the caller.
+    pub internal: Option<String>,
+}
+
+/// Why. Carries nothing that a caller may not see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A policy said no; with its public code.
+    Denied {
+        /// Short, public, stable.
+        policy_code: &'static str,
+    },
+    /// The encrypted value or DEK is not one.
+    Envelope(ParseEnvelopeError),
+    /// Nothing is known of the project, and no DEK came along.
+    UnknownProject,
+    /// The deployment must be known, and is not.
+    UnknownDeployment,
+    /// Its metadata is unreadable, or another project's.
+    DeploymentInvalid,
+    /// The project has no DEK of that version.
+    UnknownKeyVersion,
+    /// The encrypted DEK is another project's, or nobody's and such are refused.
+    DekNotRecognised,
+    /// The handle is expired, another's or altered.
+    DekHandleInvalid,
+    /// `dek_release = "never"`.
+    DekReleaseRefused,
+    /// The DEK decrypts only.
+    DekNotPrimary,
+    /// 2^32 encryptions.
+    DekExhausted,
+    /// A DEK of the wrong length, or a row that was altered.
+    DekCorrupt,
+    /// A ciphertext does not open.
+    DecryptFailed,
+    /// It opens, to bytes that are not UTF-8.
+    PlaintextNotUtf8,
+    /// The record is not durable.
+    AuditUnavailable,
+    /// The store does not answer.
+    StoreUnavailable,
+    /// Deployments cannot be looked up.
+    DeploymentUnavailable,
+    /// The operating system gave no randomness.
+    RandomnessUnavailable,
+}
+
+impl Cause {
+    /// Its stable name, in the answer and in the record.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Denied { .. } => "denied",
+            Self::Envelope(ParseEnvelopeError::InvalidBase64) => "invalid_base64",
+            Self::Envelope(ParseEnvelopeError::TooShort) => "ciphertext_too_short",
+            Self::Envelope(ParseEnvelopeError::UnsupportedFormat) => "unsupported_format",
+            Self::UnknownProject => "unknown_project",
+            Self::UnknownDeployment => "unknown_deployment",
+            Self::DeploymentInvalid => "deployment_invalid",
+            Self::UnknownKeyVersion => "unknown_key_version",
+            Self::DekNotRecognised => "dek_not_recognised",
+            Self::DekHandleInvalid => "dek_handle_invalid",
+            Self::DekReleaseRefused => "dek_release_refused",
+            Self::DekNotPrimary => "dek_not_primary",
+            Self::DekExhausted => "dek_exhausted",
+            Self::DekCorrupt => "dek_corrupt",
+            Self::DecryptFailed => "decrypt_failed",
+            Self::PlaintextNotUtf8 => "plaintext_not_utf8",
+            Self::AuditUnavailable => "audit_unavailable",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::DeploymentUnavailable => "deployment_unavailable",
+            Self::RandomnessUnavailable => "internal",
+        }
+    }
+
+    /// How the record calls it: a "no" is denied, an impossibility failed.
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Self::Denied { .. }
+            | Self::UnknownDeployment
+            | Self::DeploymentInvalid
+            | Self::DekNotRecognised
+            | Self::DekHandleInvalid
+            | Self::DekReleaseRefused => Outcome::Denied,
+            Self::Envelope(_)
+            | Self::UnknownProject
+            | Self::UnknownKeyVersion
+            | Self::DekNotPrimary
+            | Self::DekExhausted
+            | Self::DekCorrupt
+            | Self::DecryptFailed
+            | Self::PlaintextNotUtf8
+            | Self::AuditUnavailable
+            | Self::StoreUnavailable
+            | Self::DeploymentUnavailable
+            | Self::RandomnessUnavailable => Outcome::Failed,
+        }
+    }
+}
+
+impl Refusal {
+    pub(super) fn at(self, variable: &VariableName) -> Self {
+        Self { variable: Some(variable.clone()), ..self }
+    }
+}
+
+impl From<Cause> for Refusal {
+    fn from(cause: Cause) -> Self {
+        Self { cause, variable: None, receipt: None, internal: None }
+    }
+}
+
+impl From<KeysError> for Refusal {
+    fn from(error: KeysError) -> Self {
+        let internal = error.to_string();
+        let cause = match error {
+            KeysError::UnknownProject => Cause::UnknownProject,
+            KeysError::UnknownVersion(_) => Cause::UnknownKeyVersion,
+            KeysError::NotRecognised => Cause::DekNotRecognised,
+            KeysError::Corrupt(_) => Cause::DekCorrupt,
+            KeysError::CannotOpen(_) => Cause::DecryptFailed,
+            KeysError::NotPrimary => Cause::DekNotPrimary,
+            KeysError::Exhausted => Cause::DekExhausted,
+            KeysError::Store(_) => Cause::StoreUnavailable,
+            KeysError::Audit(_) => Cause::AuditUnavailable,
+            KeysError::Randomness(_) => Cause::RandomnessUnavailable,
+        };
+        Self { internal: Some(internal), ..cause.into() }
+    }
+}
+
+impl From<OpenValueError> for Refusal {
+    fn from(error: OpenValueError) -> Self {
+        match error {
+            OpenValueError::CannotOpen(_) => Cause::DecryptFailed.into(),
+            OpenValueError::NotUtf8 => Cause::PlaintextNotUtf8.into(),
+        }
+    }
+}
+
+impl From<ParseEnvelopeError> for Refusal {
+    fn from(error: ParseEnvelopeError) -> Self {
+        Cause::Envelope(error).into()
+    }
+}
+
+impl From<HandleInvalid> for Refusal {
+    fn from(HandleInvalid: HandleInvalid) -> Self {
+        Cause::DekHandleInvalid.into()
+    }
+}
+
+impl From<LookupError> for Refusal {
+    fn from(error: LookupError) -> Self {
+        let internal = error.to_string();
+        let cause = match error {
+            LookupError::Unavailable(_) => Cause::DeploymentUnavailable,
+            LookupError::Invalid(_) => Cause::DeploymentInvalid,
+        };
+        Self { internal: Some(internal), ..cause.into() }
+    }
+}

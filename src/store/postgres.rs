@@ -1,0 +1,58 @@
+//! The store that replicas share.
+
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Error, Postgres, SqlSafeStr};
+
+use super::rows::SqlStore;
+use super::sqlite::newer_schema;
+use super::{OpenStoreError, StoreError};
+
+/// The PostgreSQL store.
+pub type PostgresStore = SqlStore<Postgres>;
+
+impl PostgresStore {
+    /// Connects to `url` and brings the schema up to date. What may pass by waiting is [`OpenStoreError::NotNow`].
+    pub async fn open(url: &str, connections: u32, deadline: Duration) -> Result<Self, OpenStoreError> {
+        let options: PgConnectOptions = url.parse().map_err(|_: Error| OpenStoreError::Never {
+            place: "DATABASE_URL".into(),
+            message: "is not a postgres:// URL".into(),
+        })?;
+        let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
+        let never = |message: String| OpenStoreError::Never { place: place.clone(), message };
+        let options = options
+            .application_name("codec")
+            // The server gives up with us: no statement goes on for a caller who has been told 503.
+            .options([("statement_timeout", deadline.as_millis().to_string())])
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(deadline)
+            .connect_with(options)
+            .await
+            .map_err(|error| if will_not_pass(&error) { never(error.to_string()) } else { not_now(&error) })?;
+        match migrator().run(&pool).await {
+            Ok(()) => Ok(Self { pool, deadline, kind: "postgres", _lock: None }),
+            Err(MigrateError::VersionMissing(version)) => Err(never(newer_schema(version))),
+            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(not_now(&error)),
+            Err(other) => Err(never(other.to_string())),
+        }
+    }
+}
+
+fn not_now(error: &Error) -> OpenStoreError {
+    OpenStoreError::NotNow(StoreError::Unavailable(error.to_string()))
+}
+
+/// Wrong password, no such database, no such role (SQLSTATE classes 28 and 3D): waiting does not help.
+fn will_not_pass(error: &Error) -> bool {
+    let state = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+    state.is_some_and(|state| state.starts_with("28") || state.starts_with("3D"))
+}
+
+fn migrator() -> Migrator {
+    let sql = include_str!("migrations/1-postgres.sql").into_sql_str();
+    Migrator::with_migrations(vec![Migration::new(1, "project_dek".into(), MigrationType::Simple, sql, false)])
+}

@@ -1,0 +1,89 @@
+//! The embedded store. One process at a time: a lock beside the file keeps a second one out.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::Sqlite;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Error, SqlSafeStr};
+
+use super::rows::SqlStore;
+use super::{OpenStoreError, StoreError};
+
+/// Connections to the file: writers wait for each other anyway.
+const CONNECTIONS: u32 = 4;
+
+/// The SQLite store.
+pub type SqliteStore = SqlStore<Sqlite>;
+
+impl SqliteStore {
+    /// Opens or creates the database at `path`, brings its schema up to date, and keeps every other process out.
+    pub async fn open(path: &Path, deadline: Duration) -> Result<Self, OpenStoreError> {
+        let never = |message: String| OpenStoreError::Never { place: path.display().to_string(), message };
+        let lock = lock(path).map_err(never)?;
+        create_private(path).map_err(|error| never(format!("cannot be created: {error}")))?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A DEK counts as committed only when it survives a crash of the machine.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(deadline);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(deadline)
+            .connect_with(options)
+            .await
+            .map_err(|error| never(explain(&error)))?;
+        migrator().run(&pool).await.map_err(|error| match error {
+            MigrateError::VersionMissing(version) => never(newer_schema(version)),
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => never(explain(&error)),
+            other => never(other.to_string()),
+        })?;
+        Ok(Self { pool, deadline, kind: "sqlite", _lock: Some(lock) })
+    }
+}
+
+/// What a schema of the future is called in both stores.
+pub(super) fn newer_schema(version: i64) -> String {
+    format!("its schema (migration {version}) is newer than this program; start the newer version of codec")
+}
+
+fn migrator() -> Migrator {
+    let sql = include_str!("migrations/1-sqlite.sql").into_sql_str();
+    Migrator::with_migrations(vec![Migration::new(1, "project_dek".into(), MigrationType::Simple, sql, false)])
+}
+
+fn lock(path: &Path) -> Result<File, String> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let open = OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(&name);
+    let file = open.map_err(|error| format!("its lock {} cannot be opened: {error}", name.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err("another codec process has it open; replicas share PostgreSQL (DATABASE_URL), not SQLite".into())
+        }
+        Err(TryLockError::Error(error)) => Err(format!("its lock {} cannot be taken: {error}", name.display())),
+    }
+}
+
+/// SQLite would create the file readable by all.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(path).map(|_| ())
+}
+
+fn explain(error: &Error) -> String {
+    let code = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+    // Primary result codes: https://sqlite.org/rescode.html
+    match code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff) {
+        Some(5 | 6) => "another program holds it locked; end that program".into(),
+        Some(11) => format!("the database is corrupt; restore it from a backup ({error})"),
+        Some(26) => "the file is not a SQLite database".into(),
+        Some(8) => "the file is read-only".into(),
+        _ => StoreError::Unavailable(error.to_string()).to_string(),
+    }
+}
