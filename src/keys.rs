@@ -68,8 +68,13 @@ pub enum KeysError {
     #[error("the project has no DEK")]
     UnknownProject,
     /// The project has no such version.
-    #[error("the project has no DEK of version {0}")]
-    UnknownVersion(KeyVersion),
+    #[error("the project has no DEK of version {version}, its newest is {newest}")]
+    UnknownVersion {
+        /// The one asked for.
+        version: KeyVersion,
+        /// The highest there is.
+        newest: KeyVersion,
+    },
     /// The encrypted DEK is another project's, or nobody's and such are refused.
     #[error("the encrypted DEK is not this project's")]
     NotRecognised,

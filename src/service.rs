@@ -7,6 +7,7 @@ mod calls;
 mod decrypt;
 mod encrypt;
 mod error;
+mod opening;
 
 use std::net::IpAddr;
 use std::sync::Arc;

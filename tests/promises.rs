@@ -1,1 +1,30 @@
+//! Whole-process tests: one file for each promise, one binary for all of them, because linking costs more than running.
 
+#![expect(clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests fail loudly")]
+#![expect(unreachable_pub, reason = "nobody imports tests")]
+
+mod support;
+
+mod architecture;
+mod binding;
+mod bodies;
+mod callers;
+mod ciphertexts;
+mod configuration;
+mod contract;
+mod counting;
+mod crash;
+mod deployments;
+mod import;
+mod interop;
+mod journal;
+mod journal_faults;
+mod kek;
+mod leaks;
+mod openapi;
+mod process;
+mod readme;
+mod replicas;
+mod store;
+mod store_faults;
+mod vectors;

@@ -3,30 +3,26 @@
 //! While the disk is busy with one batch, the next one gathers. No record, no answer: whoever waits hears of a durable record, or
 //! of [`AuditUnavailable`], at the latest at the deadline.
 
+mod past;
+mod writer;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use origan_codec_host::crypto::{KekId, KeyRing, RandomnessUnavailable};
-use serde::Serialize;
+use origan_codec_host::crypto::{KeyRing, RandomnessUnavailable};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::chain::{ChainEnd, ChainId, Position, Receipt, body_of};
-use super::reader::{Follower, SegmentScan, scan_segment};
 use super::record::{Outcome, Record};
 pub use super::segment::Durability;
-use super::segment::{self, Segment};
-use crate::clock::as_rfc3339;
-
-/// Most records in one commit.
-const BATCH_RECORDS_MAX: usize = 4_096;
-/// Pause between two attempts to write again after a failure.
-const RECOVERY_PAUSE: Duration = Duration::from_millis(250);
+use past::Past;
+use writer::{SegmentStart, Writer};
 
 /// What operators set.
 #[derive(Debug, Clone)]
@@ -141,20 +137,12 @@ impl Journal {
         #[expect(clippy::expect_used, reason = "the primary is always in its ring")]
         let key = ring.journal_key(kek_id, &chain.to_string()).expect("the primary is in the ring");
         let start = SegmentStart::new(kek_id, if past.segments == 0 { "first" } else { "start" }, &past);
-        let mut writer = Writer {
-            settings: settings.clone(),
-            kek_id,
-            end: ChainEnd::new(chain, key, last),
-            segment: None,
-            next_ordinal: past.next_ordinal,
-            buffer: Vec::new(),
-            failed_at: None,
-            gauges: Arc::default(),
-        };
+        let end = ChainEnd::new(chain, key, last);
+        let mut writer = Writer::new(settings.clone(), kek_id, end, past.next_ordinal);
         writer.begin_segment(&start).map_err(io)?;
-        let gauges = writer.gauges.clone();
+        let gauges = writer.gauges().clone();
         let (queue, waiting) = mpsc::channel(settings.queue);
-        let (tell, committed) = watch::channel(writer.end.last());
+        let (tell, committed) = watch::channel(writer.last());
         let thread =
             std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(waiting, &tell)).map_err(io)?;
         info!(chain = %chain, seq = last.seq, dir = %settings.dir.display(), "audit journal open");
@@ -244,244 +232,6 @@ impl Drop for Pending {
     }
 }
 
-/// What an earlier process left.
-struct Past {
-    segments: usize,
-    next_ordinal: u64,
-    /// Where the chain goes on; none if it cannot, and a new one begins.
-    continues: Option<(ChainId, Position)>,
-    /// The last record as far as it can be told, where a new chain begins.
-    follows: Option<Receipt>,
-    repaired: Option<Repaired>,
-}
-
-/// What was taken off a segment's end.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Repaired {
-    segment: String,
-    torn_bytes: u64,
-    kept_as: String,
-}
-
-/// The first record of every segment.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SegmentStart {
-    #[serde(serialize_with = "as_rfc3339")]
-    time: SystemTime,
-    action: &'static str,
-    kek_id: String,
-    because: &'static str,
-    version: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    follows: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    repaired: Option<serde_json::Value>,
-}
-
-impl SegmentStart {
-    fn new(kek_id: KekId, because: &'static str, past: &Past) -> Self {
-        Self {
-            follows: past.follows.map(|receipt| receipt.to_string()),
-            repaired: past.repaired.as_ref().and_then(|repaired| serde_json::to_value(repaired).ok()),
-            ..Self::next(kek_id, because)
-        }
-    }
-
-    fn next(kek_id: KekId, because: &'static str) -> Self {
-        Self {
-            time: SystemTime::now(),
-            action: "SEGMENT_START",
-            kek_id: kek_id.to_string(),
-            because,
-            version: env!("CARGO_PKG_VERSION"),
-            follows: None,
-            repaired: None,
-        }
-    }
-}
-
-impl Past {
-    fn read(dir: &Path, ring: &KeyRing) -> io::Result<Self> {
-        let segments = segment::list(dir)?;
-        let next_ordinal = segments.last().map_or(1, |(ordinal, _)| ordinal + 1);
-        let mut past = Self { segments: segments.len(), next_ordinal, continues: None, follows: None, repaired: None };
-        // A crash between the creation of a segment and its first record leaves one without lines: look further back.
-        for (_, path) in segments.iter().rev() {
-            let mut follower = Follower::new(ring);
-            let scan = scan_segment(path, &mut follower, |_| {})?;
-            if scan.torn_has_lines {
-                // No crash leaves whole lines that do not verify in order. It stays as it is, for `codec audit verify` to show.
-                error!(segment = %path.display(), fault = ?scan.fault, "the audit journal does not verify: a new chain begins");
-                past.follows = follower.last.map(|(chain, at)| Receipt { chain, at });
-                return Ok(past);
-            }
-            if scan.torn_len > 0 {
-                past.repaired = Some(keep_torn_end(path, &scan)?);
-            }
-            // The torn line, or the zeros ahead of the records.
-            let file = fs::OpenOptions::new().write(true).open(path)?;
-            file.set_len(scan.good_len)?;
-            file.sync_all()?;
-            if follower.last.is_some() {
-                past.continues = follower.last;
-                return Ok(past);
-            }
-        }
-        Ok(past)
-    }
-}
-
-/// Copies what stands behind the good lines to a file of its own: it may be evidence.
-fn keep_torn_end(path: &Path, scan: &SegmentScan) -> io::Result<Repaired> {
-    let content = fs::read(path)?;
-    let torn = &content[scan.good_len as usize..(scan.good_len + scan.torn_len) as usize];
-    let kept = path.with_extension(format!("torn-{}", scan.good_len));
-    fs::write(&kept, torn)?;
-    fs::File::open(&kept)?.sync_all()?;
-    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    warn!(segment = %path.display(), torn_bytes = scan.torn_len, kept_as = %kept.display(),
-          "the audit journal's end was torn by a crash; nothing was ever answered for it");
-    Ok(Repaired { segment: name(path), torn_bytes: scan.torn_len, kept_as: name(&kept) })
-}
-
 fn ensure_dir(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
-}
-
-/// The thread that writes.
-struct Writer {
-    settings: JournalSettings,
-    kek_id: KekId,
-    end: ChainEnd,
-    segment: Option<Segment>,
-    next_ordinal: u64,
-    buffer: Vec<u8>,
-    failed_at: Option<Instant>,
-    gauges: Arc<Gauges>,
-}
-
-impl Writer {
-    fn run(mut self, mut waiting: mpsc::Receiver<Message>, committed: &watch::Sender<Position>) {
-        let mut batch = Vec::with_capacity(BATCH_RECORDS_MAX);
-        let mut receipts = Vec::with_capacity(BATCH_RECORDS_MAX);
-        let mut goes_on = true;
-        while goes_on && waiting.blocking_recv_many(&mut batch, BATCH_RECORDS_MAX) > 0 {
-            if let Some(end) = batch.iter().position(|message| matches!(message, Message::End)) {
-                batch.truncate(end);
-                goes_on = false;
-            }
-            let outcome = self.commit(&batch, &mut receipts);
-            if outcome.is_ok() {
-                committed.send_replace(self.end.last());
-            }
-            let mut receipts = receipts.drain(..);
-            for message in batch.drain(..) {
-                let Message::Record { answer, .. } = message else { continue };
-                let receipt = receipts.next().filter(|_| outcome.is_ok());
-                if let Some(answer) = answer {
-                    // Whoever no longer waits has been told 503, or is gone: the record stands either way.
-                    let _ = answer.send(receipt.ok_or(AuditUnavailable));
-                }
-            }
-        }
-        if let Some(segment) = &mut self.segment
-            && let Err(cause) = segment.cut()
-        {
-            warn!(error = %cause, "the audit journal's last segment keeps its preallocated zeros");
-        }
-    }
-
-    /// One write and one sync for the whole batch.
-    fn commit(&mut self, batch: &[Message], receipts: &mut Vec<Receipt>) -> Result<(), AuditUnavailable> {
-        self.ensure_writable()?;
-        let before = self.end.last();
-        self.buffer.clear();
-        for message in batch {
-            if let Message::Record { body, .. } = message {
-                receipts.push(self.end.append(body, &mut self.buffer));
-            }
-        }
-        if receipts.is_empty() {
-            return Ok(());
-        }
-        let started = Instant::now();
-        if let Err(cause) = self.write() {
-            self.end.rewind(before);
-            self.fail(&cause);
-            return Err(AuditUnavailable);
-        }
-        self.gauges.commits.fetch_add(1, Ordering::Relaxed);
-        self.gauges.records.fetch_add(receipts.len() as u64, Ordering::Relaxed);
-        self.gauges.commit_time_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
-        self.rotate_if_full();
-        Ok(())
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        match &mut self.segment {
-            Some(segment) => segment.append(&self.buffer),
-            None => Err(io::Error::other("no segment is open")),
-        }
-    }
-
-    fn rotate_if_full(&mut self) {
-        let is_full = self.segment.as_ref().is_some_and(|s| s.durable_len() >= self.settings.segment_bytes);
-        if !is_full {
-            return;
-        }
-        let start = SegmentStart::next(self.kek_id, "full");
-        let ended = self.segment.as_mut().map_or(Ok(()), Segment::cut);
-        if let Err(cause) = ended.and_then(|()| self.begin_segment(&start)) {
-            self.fail(&cause);
-        }
-    }
-
-    /// A new segment with its first record.
-    fn begin_segment(&mut self, start: &SegmentStart) -> io::Result<()> {
-        let mut segment = Segment::create(&self.settings.dir, self.next_ordinal, self.settings.durability)?;
-        self.next_ordinal += 1;
-        let before = self.end.last();
-        self.buffer.clear();
-        self.end.append(&body_of(start), &mut self.buffer);
-        if let Err(cause) = segment.append(&self.buffer) {
-            self.end.rewind(before);
-            // What it holds is not of the chain.
-            let _ = segment.cut();
-            return Err(cause);
-        }
-        self.gauges.segment.store(segment.ordinal(), Ordering::Relaxed);
-        self.segment = Some(segment);
-        Ok(())
-    }
-
-    /// After a failure: takes the tear off and goes on in a new segment, that says so. Until that works, everything is refused.
-    fn ensure_writable(&mut self) -> Result<(), AuditUnavailable> {
-        let Some(failed_at) = self.failed_at else { return Ok(()) };
-        if failed_at.elapsed() < RECOVERY_PAUSE {
-            return Err(AuditUnavailable);
-        }
-        let torn = self.segment.as_mut().map_or(Ok(()), Segment::cut);
-        let start = SegmentStart::next(self.kek_id, "recovered");
-        match torn.and_then(|()| self.begin_segment(&start)) {
-            Ok(()) => {
-                self.failed_at = None;
-                self.gauges.is_failing.store(false, Ordering::Relaxed);
-                info!(seq = self.end.last().seq, "the audit journal takes records again, in a new segment");
-                Ok(())
-            }
-            Err(cause) => {
-                self.fail(&cause);
-                Err(AuditUnavailable)
-            }
-        }
-    }
-
-    fn fail(&mut self, cause: &io::Error) {
-        self.failed_at = Some(Instant::now());
-        self.gauges.is_failing.store(true, Ordering::Relaxed);
-        self.gauges.failures.fetch_add(1, Ordering::Relaxed);
-        error!(error = %cause, dir = %self.settings.dir.display(), "the audit journal cannot be written: everything audited is refused");
-    }
 }

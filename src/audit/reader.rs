@@ -47,6 +47,9 @@ pub enum ChainFault {
     /// The segment does not begin with `SEGMENT_START`.
     #[error("the segment does not begin with SEGMENT_START")]
     NoSegmentStart,
+    /// Bytes are missing in a segment that has a successor: a crash tears only the last one, and the next start mends that.
+    #[error("{0} bytes of an unfinished record, and another segment after it: records are missing")]
+    Torn(u64),
     /// The ring lacks the KEK under which the segment was written.
     #[error("the segment was written under KEK {0}, which is not in the ring")]
     UnknownKek(String),
@@ -226,11 +229,13 @@ pub fn verify(
         })?;
         report.segments += 1;
         progress(scan.good_len + scan.torn_len);
-        if let Some(fault) = scan.fault {
+        let is_last = index + 1 == segments.len();
+        let fault = scan.fault.or_else(|| (scan.torn_len > 0 && !is_last).then_some(ChainFault::Torn(scan.torn_len)));
+        if let Some(fault) = fault {
             report.faults.push((path.clone(), fault));
             // The rest of the segment cannot be placed; the next one may say where it continues.
             follower.last = None;
-        } else if scan.torn_len > 0 {
+        } else {
             report.torn_bytes += scan.torn_len;
         }
     }

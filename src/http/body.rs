@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 
 use super::problem::{Code, Problem};
 
+/// Reserved on the caller's word alone; more is reserved as it arrives.
+const RESERVED_BYTES_MAX: usize = 64 << 10;
+
 /// The body of `request`, at most `limit` bytes.
 pub(super) async fn read(request: Request, limit: usize, timeout: Duration) -> Result<Zeroizing<Vec<u8>>, Problem> {
     if !is_plain_json(request.headers()) {
@@ -25,13 +28,19 @@ pub(super) async fn read(request: Request, limit: usize, timeout: Duration) -> R
 }
 
 async fn collect(mut body: axum::body::Body, limit: usize, announced: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    // Exactly what was announced, so that it need not grow and leave a copy behind.
-    let mut collected = Zeroizing::new(Vec::with_capacity(announced));
+    let mut collected = Zeroizing::new(Vec::with_capacity(announced.min(RESERVED_BYTES_MAX)));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::detailed(Code::InvalidJson, "the body ended before its end"))?;
         let Ok(piece) = frame.into_data() else { continue };
         if collected.len() + piece.len() > limit {
             return Err(too_large(limit));
+        }
+        if collected.len() + piece.len() > collected.capacity() {
+            // `Vec` would leave a copy behind when it grows; what is replaced here is wiped.
+            let capacity = (2 * collected.capacity()).max(collected.len() + piece.len());
+            let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+            larger.extend_from_slice(&collected);
+            collected = larger;
         }
         collected.extend_from_slice(&piece);
     }

@@ -94,7 +94,7 @@ fn presented(
         (Some(_), Some(_)) => Err(Problem::detailed(Code::InvalidRequest, "give `dek` or `encryptedDEK`, not both")),
         (None, Some(encrypted_dek)) => Ok(PresentedDek::Wrapped(required(project_id, "projectId")?, encrypted_dek)),
         (None, None) => required(None, "dek"),
-        (Some(dek), None) if DekHandle::is_meant_by(&dek) => Ok(PresentedDek::Handle(dek.to_string())),
+        (Some(dek), None) if DekHandle::is_meant_by(&dek) => Ok(PresentedDek::Handle(dek.to_string(), project_id)),
         (Some(dek), None) => Ok(PresentedDek::Raw(parse_raw_dek(&dek)?, project_id)),
     }
 }
@@ -183,15 +183,16 @@ impl<'de> Object<'de> for DecryptAllFields {
 impl<'de> Variable<'de> for StoredVariable {
     type Fields = VariableFields<'de>;
 
-    fn from_fields(fields: VariableFields<'de>) -> Result<Self, &'static str> {
+    fn from_fields(fields: VariableFields<'de>) -> Result<Self, (Code, &'static str)> {
         let VariableFields { kind, value, encrypted, key_version } = fields;
-        let value: Cow<'de, str> = value.ok_or("`value` is missing")?;
+        let invalid = |why| (Code::InvalidRequest, why);
+        let value: Cow<'de, str> = value.ok_or(invalid("`value` is missing"))?;
         match (kind.as_deref(), encrypted) {
             (Some("plain"), None | Some(false)) => Ok(Self::Plain(Text(value).into_plaintext())),
-            (Some("plain"), Some(true)) => Err("a plain variable cannot be encrypted"),
+            (Some("plain"), Some(true)) => Err(invalid("a plain variable cannot be encrypted")),
             (Some("secret"), None | Some(true)) => Ok(Self::Secret(EncryptedValue::parse(&value), key_version)),
-            (Some("secret"), Some(false)) => Err("a secret that is not encrypted is not decrypted either"),
-            _ => Err("`type` must be \"plain\" or \"secret\""),
+            (Some("secret"), Some(false)) => Err(invalid("a secret that is not encrypted is not decrypted either")),
+            _ => Err(invalid("`type` must be \"plain\" or \"secret\"")),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::de::MapAccess;
 use super::answer::Json;
 use super::auth::Authenticated;
 use super::json::{self, Object, Text, Trace, Variable, required};
-use super::problem::{Code, Problem};
+use super::problem::{Code, Problem, code_of_envelope};
 use super::{Edge, body};
 use crate::names::{KeyVersion, ProjectId, VariableName};
 use crate::service::{Encrypt, EncryptAll, EncryptVariable, EncryptedVariable};
@@ -147,18 +147,22 @@ impl<'de> Object<'de> for EncryptAllFields<'de> {
 impl<'de> Variable<'de> for EncryptVariable {
     type Fields = VariableFields<'de>;
 
-    fn from_fields(fields: VariableFields<'de>) -> Result<Self, &'static str> {
+    fn from_fields(fields: VariableFields<'de>) -> Result<Self, (Code, &'static str)> {
         let VariableFields { kind, value, encrypted, key_version } = fields;
-        let value = value.ok_or("`value` is missing")?;
+        let invalid = |why| (Code::InvalidRequest, why);
+        let value = value.ok_or(invalid("`value` is missing"))?;
         match (kind.as_deref(), encrypted.unwrap_or(false)) {
             (Some("plain"), false) => Ok(Self::Plain(Text(value).into_plaintext())),
-            (Some("plain"), true) => Err("a plain variable cannot be encrypted"),
+            (Some("plain"), true) => Err(invalid("a plain variable cannot be encrypted")),
             (Some("secret"), false) => Ok(Self::Secret(Text(value).into_plaintext())),
             (Some("secret"), true) => {
-                let value = EncryptedValue::parse(&value).map_err(|_| "`value` is not an encrypted value")?;
+                let value = EncryptedValue::parse(&value).map_err(|error| {
+                    let code = code_of_envelope(error);
+                    (code, code.title())
+                })?;
                 Ok(Self::Sealed(value, key_version))
             }
-            _ => Err("`type` must be \"plain\" or \"secret\""),
+            _ => Err(invalid("`type` must be \"plain\" or \"secret\"")),
         }
     }
 }

@@ -21,13 +21,15 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// It can do its work: the KEK is proven, the journal takes records, it is not about to end. Says no more: anybody may ask.
+/// Says no more than whether: anybody may ask.
 pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Result<&'static str, Problem> {
-    let is_failing = edge.ready()?.journal.gauges().is_failing.load(Ordering::Relaxed);
-    if is_failing || edge.draining.load(Ordering::Relaxed) {
-        return Err(Problem::new(Code::NotReady));
-    }
-    Ok("ok\n")
+    if is_ready(&edge) { Ok("ok\n") } else { Err(Problem::new(Code::NotReady)) }
+}
+
+/// It can do its work: the KEK is proven, the journal takes records, it is not about to end.
+fn is_ready(edge: &Edge) -> bool {
+    let takes_records = |service: &Arc<Service>| !service.journal.gauges().is_failing.load(Ordering::Relaxed);
+    edge.service.get().is_some_and(takes_records) && !edge.draining.load(Ordering::Relaxed)
 }
 
 pub(super) async fn metrics(State(edge): State<Arc<Edge>>) -> Response {
@@ -59,7 +61,7 @@ pub(super) async fn status(
     let mut json = Json::object(1_024);
     json.text("version", env!("CARGO_PKG_VERSION"));
     json.number("uptimeSeconds", edge.started.elapsed().as_secs());
-    json.boolean("ready", service.is_some());
+    json.boolean("ready", is_ready(&edge));
     json.boolean("draining", edge.draining.load(Ordering::Relaxed));
     match service {
         Some(service) => write_service(&mut json, service, rows),

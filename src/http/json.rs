@@ -126,7 +126,7 @@ pub(super) trait Variable<'de>: Sized {
     type Fields: Object<'de>;
 
     /// Of its fields; or what is wrong with them.
-    fn from_fields(fields: Self::Fields) -> Result<Self, &'static str>;
+    fn from_fields(fields: Self::Fields) -> Result<Self, (Code, &'static str)>;
 }
 
 /// The object `variables`, in the order given.
@@ -160,6 +160,8 @@ impl<'de, V: Variable<'de>> Visitor<'de> for VariablesSeed<'_, V> {
         let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
         let mut variables = Vec::new();
         while let Some(Text(name)) = map.next_key()? {
+            // Until the name is known to be one, no variable is to blame.
+            trace.place.replace(Place { variable: None, field: Some("variables") });
             if variables.len() == trace.variables_max {
                 return Err(trace.refuse(Code::PayloadTooLarge, format!("more than {} variables", trace.variables_max)));
             }
@@ -170,10 +172,10 @@ impl<'de, V: Variable<'de>> Visitor<'de> for VariablesSeed<'_, V> {
             }
             let fields = map.next_value_seed(ObjectSeed::<V::Fields>(trace, PhantomData))?;
             trace.place.borrow_mut().field = None;
-            let variable = V::from_fields(fields).map_err(|why| trace.refuse(Code::InvalidRequest, why))?;
+            let variable = V::from_fields(fields).map_err(|(code, why)| trace.refuse(code, why))?;
             variables.push((parsed, variable));
+            trace.place.replace(Place { variable: None, field: Some("variables") });
         }
-        trace.place.replace(Place::default());
         Ok(variables)
     }
 }
@@ -216,7 +218,7 @@ impl<'de, T: Object<'de>> Visitor<'de> for ObjectSeed<'_, T> {
                     object.take(field, &mut map, trace)?;
                 }
                 None => {
-                    map.next_value::<PassedOver>()?;
+                    map.next_value_seed(PassOver(trace))?;
                 }
             }
         }
@@ -224,56 +226,63 @@ impl<'de, T: Object<'de>> Visitor<'de> for ObjectSeed<'_, T> {
     }
 }
 
-/// Any value, checked to be JSON of bounded depth, and dropped.
-struct PassedOver;
+/// Any value, checked to be JSON of bounded depth with every key once, and dropped.
+#[derive(Clone, Copy)]
+struct PassOver<'t>(&'t Trace);
 
-impl<'de> Deserialize<'de> for PassedOver {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Walk;
+impl<'de> DeserializeSeed<'de> for PassOver<'_> {
+    type Value = ();
 
-        impl<'de> Visitor<'de> for Walk {
-            type Value = PassedOver;
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("any value")
+impl<'de> Visitor<'de> for PassOver<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
+        while let Some(Text(key)) = map.next_key()? {
+            if !seen.insert(key) {
+                return Err(self.0.refuse(Code::DuplicateKey, "a key appears twice"));
             }
-
-            fn visit_bool<E>(self, _: bool) -> Result<PassedOver, E> {
-                Ok(PassedOver)
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<PassedOver, E> {
-                Ok(PassedOver)
-            }
-
-            fn visit_u64<E>(self, _: u64) -> Result<PassedOver, E> {
-                Ok(PassedOver)
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<PassedOver, E> {
-                Ok(PassedOver)
-            }
-
-            fn visit_str<E>(self, _: &str) -> Result<PassedOver, E> {
-                Ok(PassedOver)
-            }
-
-            fn visit_unit<E>(self) -> Result<PassedOver, E> {
-                Ok(PassedOver)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<PassedOver, A::Error> {
-                while seq.next_element::<PassedOver>()?.is_some() {}
-                Ok(PassedOver)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PassedOver, A::Error> {
-                while map.next_entry::<PassedOver, PassedOver>()?.is_some() {}
-                Ok(PassedOver)
-            }
+            map.next_value_seed(self)?;
         }
-
-        deserializer.deserialize_any(Walk)
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn generate_dek(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = body::read(request, edge.limits.body_bytes, edge.body_timeout).await?;
-    let fields: DekFields = json::parse(&body, 0)?;
+    let fields: GenerateFields = json::parse(&body, 0)?;
     let project_id = required(fields.project_id, "projectId")?;
     let answered = edge.ready()?.generate_dek(&context, project_id).await?;
     let mut json = Json::object(160);
@@ -42,6 +42,20 @@ pub(super) async fn decrypt_dek(
     let mut json = Json::object(answered.value.len() + 16);
     json.text("dek", &answered.value);
     Ok(json.into_audited_response(answered.receipt))
+}
+
+#[derive(Default)]
+struct GenerateFields {
+    project_id: Option<ProjectId>,
+}
+
+impl<'de> Object<'de> for GenerateFields {
+    const FIELDS: &'static [&'static str] = &["projectId"];
+
+    fn take<A: MapAccess<'de>>(&mut self, _field: usize, map: &mut A, trace: &Trace) -> Result<(), A::Error> {
+        self.project_id = json::optional_name(map, trace)?;
+        Ok(())
+    }
 }
 
 #[derive(Default)]

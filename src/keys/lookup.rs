@@ -66,11 +66,11 @@ impl Keys {
             return Ok(dek);
         }
         let load = async {
-            match self.store.version(project_id, version).await? {
-                Some(row) => self.unwrap_row(row).map(RawDek::Known),
-                None if self.store.newest_version(project_id).await?.is_none() => Err(KeysError::UnknownProject),
-                None => Err(KeysError::UnknownVersion(version)),
+            if let Some(row) = self.store.version(project_id, version).await? {
+                return self.unwrap_row(row).map(RawDek::Known);
             }
+            let newest = self.store.newest_version(project_id).await?;
+            Err(newest.map_or(KeysError::UnknownProject, |newest| KeysError::UnknownVersion { version, newest }))
         };
         known(self.cache.get_or_load(key, load).await?)
     }
@@ -97,6 +97,26 @@ impl Keys {
             self.unwrap_row(row).map(RawDek::Known)
         };
         known(self.cache.get_or_load(key, load).await?)
+    }
+
+    /// As [`Keys::by_encrypted_dek`], to seal under it: one that nobody owns yet is not primary, and not imported either.
+    pub async fn recorded(
+        &self,
+        _permit: &Permit,
+        project_id: &ProjectId,
+        encrypted_dek: &EncryptedDek,
+    ) -> Result<Arc<ProjectDek>, KeysError> {
+        let key = CacheKey::Wrapped(project_id.clone(), encrypted_dek.digest());
+        if let Some(RawDek::Known(dek)) = self.cache.get(&key).await {
+            return Ok(dek);
+        }
+        let Some(row) = self.store.by_encrypted_dek(encrypted_dek).await? else {
+            self.ring.unwrap_unrecorded_dek(encrypted_dek).map_err(unwrap_fault)?;
+            return Err(KeysError::NotPrimary);
+        };
+        refuse_others(project_id, &row)?;
+        let dek = self.unwrap_row(row)?;
+        known(self.cache.get_or_load(key, async { Ok(RawDek::Known(dek)) }).await?)
     }
 
     /// What is known of a raw DEK.

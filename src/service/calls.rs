@@ -66,8 +66,8 @@ pub enum EncryptedVariable {
 pub enum PresentedDek {
     /// Itself. With a project, it must be that project's.
     Raw(Dek, Option<ProjectId>),
-    /// As `/decrypt-dek` sealed it.
-    Handle(String),
+    /// As `/decrypt-dek` sealed it. With a project, it must be that project's.
+    Handle(String, Option<ProjectId>),
     /// Wrapped, with the project it belongs to.
     Wrapped(ProjectId, EncryptedDek),
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use origan_codec_host::crypto::{EncryptedDek, Plaintext};
 use zeroize::Zeroizing;
 
+use super::opening::{OpeningDeks, names_of_secrets, open_each};
 use super::{
     Answered, Cause, Context, DecryptAll, DecryptValue, DecryptedVariable, PresentedDek, Refusal, ReleasedDek, Service,
     StoredVariable,
@@ -15,7 +16,7 @@ use crate::caller::Action;
 use crate::config::DekRelease;
 use crate::deployments::{Deployment, DeploymentFacts};
 use crate::keys::{DekHandle, KeysError, ProjectDek, RawDek};
-use crate::names::{DeploymentId, KeyVersion, ProjectId, VariableName};
+use crate::names::{DeploymentId, KeyVersion, ProjectId};
 use crate::policy::Permit;
 
 impl Service {
@@ -63,7 +64,6 @@ impl Service {
             self.known_deployment(&call.project_id, &call.deployment_id).await?.ok_or(Cause::UnknownDeployment)?;
         }
         let deks = self.opening_deks(&permit, pending, &call).await?;
-        pending.record().key_versions = deks.used_versions();
         open_each(&permit, pending, &deks, call.variables, call.partial)
     }
 
@@ -116,10 +116,10 @@ impl Service {
                 pending.record().project_id.clone_from(&claimed);
                 (self.keys.by_raw_dek(permit, &dek).await?, claimed)
             }
-            PresentedDek::Handle(text) => {
+            PresentedDek::Handle(text, claimed) => {
                 let handle = DekHandle::open(&text, self.keys.ring(), &context.caller.name)?;
                 pending.record().project_id = Some(handle.project_id.clone());
-                (RawDek::Known(self.keys.version(permit, &handle.project_id, handle.version).await?), None)
+                (RawDek::Known(self.keys.version(permit, &handle.project_id, handle.version).await?), claimed)
             }
             PresentedDek::Wrapped(project_id, encrypted_dek) => {
                 pending.record().project_id = Some(project_id.clone());
@@ -147,28 +147,27 @@ impl Service {
         pending: &mut Pending,
         call: &DecryptAll,
     ) -> Result<OpeningDeks, Refusal> {
-        let mut deks = OpeningDeks { named: None, versions: Vec::new() };
+        let mut deks = OpeningDeks::default();
         if let Some(encrypted_dek) = &call.encrypted_dek {
             let cause = pending.record();
             deks.named = Some(self.keys.by_encrypted_dek(permit, &call.project_id, encrypted_dek, cause).await?);
         }
         for (name, variable) in &call.variables {
             let StoredVariable::Secret(Ok(_), version) = variable else { continue };
-            if deks.find(*version).is_some() {
+            if deks.is_looked_up(*version) {
                 continue;
             }
             let version = version.unwrap_or(KeyVersion::FIRST);
             match self.keys.version(permit, &call.project_id, version).await {
-                Ok(dek) => deks.versions.push((version, Ok(dek))),
+                Ok(dek) => drop(deks.versions.insert(version, Some(dek))),
                 Err(KeysError::UnknownProject) if deks.named.is_none() => {
                     deks.named = Some(self.deployed_dek(permit, pending, call).await.map_err(|r| r.at(name))?);
-                    // Whether the deployment's DEK is of the version asked for shows on the next look.
-                    if deks.find(Some(version)).is_none() {
-                        deks.versions.push((version, Err(Cause::UnknownKeyVersion)));
-                    }
+                    deks.versions.insert(version, None);
                 }
-                Err(KeysError::UnknownProject | KeysError::UnknownVersion(_)) => {
-                    deks.versions.push((version, Err(Cause::UnknownKeyVersion)));
+                Err(KeysError::UnknownProject) => drop(deks.versions.insert(version, None)),
+                Err(KeysError::UnknownVersion { newest, .. }) => {
+                    deks.newest = Some(newest);
+                    deks.versions.insert(version, None);
                 }
                 Err(other) => return Err(Refusal::from(other).at(name)),
             }
@@ -201,72 +200,4 @@ impl Service {
             Deployment::Known(_) => Err(Cause::DeploymentInvalid.into()),
         }
     }
-}
-
-/// The DEKs of one `/decrypt-all`.
-struct OpeningDeks {
-    /// The one that came with the request or the deployment: for values that name no version, or its own.
-    named: Option<Arc<ProjectDek>>,
-    /// Those from the store.
-    versions: Vec<(KeyVersion, Result<Arc<ProjectDek>, Cause>)>,
-}
-
-impl OpeningDeks {
-    /// The DEK of a value; a value that names no version is of the named DEK, or of version 1. None: not looked up yet.
-    fn find(&self, version: Option<KeyVersion>) -> Option<Result<&Arc<ProjectDek>, Cause>> {
-        if let Some(named) = &self.named
-            && version.is_none_or(|version| version == named.version())
-        {
-            return Some(Ok(named));
-        }
-        let version = version.unwrap_or(KeyVersion::FIRST);
-        let (_, found) = self.versions.iter().find(|(known, _)| *known == version)?;
-        Some(found.as_ref().map_err(|cause| *cause))
-    }
-
-    fn used_versions(&self) -> Vec<KeyVersion> {
-        let from_store = self.versions.iter().filter_map(|(version, found)| found.is_ok().then_some(*version));
-        let mut used: Vec<KeyVersion> = self.named.iter().map(|dek| dek.version()).chain(from_store).collect();
-        used.sort_unstable();
-        used.dedup();
-        used
-    }
-}
-
-/// Opens every secret. The first bad one ends it, naming the variable; in a partial answer it stands in its place.
-fn open_each(
-    permit: &Permit,
-    pending: &mut Pending,
-    deks: &OpeningDeks,
-    variables: Vec<(VariableName, StoredVariable)>,
-    partial: bool,
-) -> Result<Withheld<Vec<DecryptedVariable>>, Refusal> {
-    let mut opened = Withheld::new(Vec::with_capacity(variables.len()));
-    for (name, variable) in variables {
-        let value = match variable {
-            StoredVariable::Plain(text) => Ok(Withheld::new(text)),
-            StoredVariable::Secret(value, version) => {
-                value.map_err(Refusal::from).and_then(|value| match deks.find(version) {
-                    Some(Ok(dek)) => Ok(dek.open(permit, value)?),
-                    Some(Err(cause)) => Err(cause.into()),
-                    None => Err(Cause::UnknownKeyVersion.into()),
-                })
-            }
-        };
-        let value = match value {
-            Ok(text) => text.map(Ok),
-            Err(refusal) if partial => {
-                pending.record().failed_variables.push(name.clone());
-                Withheld::new(Err(refusal.cause))
-            }
-            Err(refusal) => return Err(refusal.at(&name)),
-        };
-        opened = opened.and(value, |opened, value| opened.push(DecryptedVariable { name, value }));
-    }
-    Ok(opened)
-}
-
-fn names_of_secrets(variables: &[(VariableName, StoredVariable)]) -> Vec<VariableName> {
-    let secrets = variables.iter().filter(|(_, variable)| matches!(variable, StoredVariable::Secret(..)));
-    secrets.map(|(name, _)| name.clone()).collect()
 }

@@ -102,7 +102,7 @@ impl Service {
         encrypted_dek: Option<&EncryptedDek>,
     ) -> Result<Arc<ProjectDek>, Refusal> {
         let dek = match encrypted_dek {
-            Some(named) => self.keys.by_encrypted_dek(permit, project_id, named, pending.record()).await?,
+            Some(named) => self.keys.recorded(permit, project_id, named).await?,
             None => {
                 let primary = self.keys.primary_or_create(permit, project_id).await?;
                 if primary.created {

@@ -117,6 +117,11 @@ impl Cause {
 }
 
 impl Refusal {
+    /// `cause`, if this is that a ciphertext does not open.
+    pub(super) fn or_if_it_does_not_open(self, cause: Cause) -> Self {
+        if self.cause == Cause::DecryptFailed { cause.into() } else { self }
+    }
+
     pub(super) fn at(self, variable: &VariableName) -> Self {
         Self { variable: Some(variable.clone()), ..self }
     }
@@ -133,7 +138,7 @@ impl From<KeysError> for Refusal {
         let internal = error.to_string();
         let cause = match error {
             KeysError::UnknownProject => Cause::UnknownProject,
-            KeysError::UnknownVersion(_) => Cause::UnknownKeyVersion,
+            KeysError::UnknownVersion { .. } => Cause::UnknownKeyVersion,
             KeysError::NotRecognised => Cause::DekNotRecognised,
             KeysError::Corrupt(_) => Cause::DekCorrupt,
             KeysError::CannotOpen(_) => Cause::DecryptFailed,

@@ -33,7 +33,8 @@ impl SqliteStore {
             .busy_timeout(deadline);
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS)
-            .acquire_timeout(deadline)
+            // Longer than SQLite itself waits, so that its own answer is the one that is told.
+            .acquire_timeout(2 * deadline)
             .connect_with(options)
             .await
             .map_err(|error| never(explain(&error)))?;

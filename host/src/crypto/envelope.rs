@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::aead::{IV_LEN, TAG_LEN};
 
 /// A sealed value, as callers store it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct EncryptedValue(Vec<u8>);
 
 /// A wrapped DEK, as callers store it.

@@ -1,0 +1,220 @@
+//! The thread that writes: one write and one sync for all that wait.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use origan_codec_host::crypto::KekId;
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use super::past::Past;
+use super::{AuditUnavailable, Gauges, JournalSettings, Message};
+use crate::audit::chain::{ChainEnd, Position, Receipt, body_of};
+use crate::audit::segment::Segment;
+use crate::clock::as_rfc3339;
+
+/// Most records in one commit.
+const BATCH_RECORDS_MAX: usize = 4_096;
+/// Pause between two attempts to write again after a failure.
+const RECOVERY_PAUSE: Duration = Duration::from_millis(250);
+
+/// The thread that writes.
+pub(super) struct Writer {
+    settings: JournalSettings,
+    kek_id: KekId,
+    end: ChainEnd,
+    segment: Option<Segment>,
+    next_ordinal: u64,
+    buffer: Vec<u8>,
+    failed_at: Option<Instant>,
+    gauges: Arc<Gauges>,
+}
+
+impl Writer {
+    /// At the end of a chain, before its first segment.
+    pub(super) fn new(settings: JournalSettings, kek_id: KekId, end: ChainEnd, next_ordinal: u64) -> Self {
+        Self {
+            settings,
+            kek_id,
+            end,
+            segment: None,
+            next_ordinal,
+            buffer: Vec::new(),
+            failed_at: None,
+            gauges: Arc::default(),
+        }
+    }
+
+    pub(super) fn gauges(&self) -> &Arc<Gauges> {
+        &self.gauges
+    }
+
+    /// The last durable record.
+    pub(super) fn last(&self) -> Position {
+        self.end.last()
+    }
+
+    /// Until the end of the queue.
+    pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Message>, committed: &watch::Sender<Position>) {
+        let mut batch = Vec::with_capacity(BATCH_RECORDS_MAX);
+        let mut receipts = Vec::with_capacity(BATCH_RECORDS_MAX);
+        let mut goes_on = true;
+        while goes_on && waiting.blocking_recv_many(&mut batch, BATCH_RECORDS_MAX) > 0 {
+            if let Some(end) = batch.iter().position(|message| matches!(message, Message::End)) {
+                batch.truncate(end);
+                goes_on = false;
+            }
+            let outcome = self.commit(&batch, &mut receipts);
+            if outcome.is_ok() {
+                committed.send_replace(self.end.last());
+            }
+            let mut receipts = receipts.drain(..);
+            for message in batch.drain(..) {
+                let Message::Record { answer, .. } = message else { continue };
+                let receipt = receipts.next().filter(|_| outcome.is_ok());
+                if let Some(answer) = answer {
+                    // Whoever no longer waits has been told 503, or is gone: the record stands either way.
+                    let _ = answer.send(receipt.ok_or(AuditUnavailable));
+                }
+            }
+        }
+        if let Some(segment) = &mut self.segment
+            && let Err(cause) = segment.cut()
+        {
+            warn!(error = %cause, "the audit journal's last segment keeps its preallocated zeros");
+        }
+    }
+
+    /// One write and one sync for the whole batch.
+    fn commit(&mut self, batch: &[Message], receipts: &mut Vec<Receipt>) -> Result<(), AuditUnavailable> {
+        self.ensure_writable()?;
+        let before = self.end.last();
+        self.buffer.clear();
+        for message in batch {
+            if let Message::Record { body, .. } = message {
+                receipts.push(self.end.append(body, &mut self.buffer));
+            }
+        }
+        if receipts.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        if let Err(cause) = self.write() {
+            self.end.rewind(before);
+            self.fail(&cause);
+            return Err(AuditUnavailable);
+        }
+        self.gauges.commits.fetch_add(1, Ordering::Relaxed);
+        self.gauges.records.fetch_add(receipts.len() as u64, Ordering::Relaxed);
+        self.gauges.commit_time_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+        self.rotate_if_full();
+        Ok(())
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        match &mut self.segment {
+            Some(segment) => segment.append(&self.buffer),
+            None => Err(io::Error::other("no segment is open")),
+        }
+    }
+
+    fn rotate_if_full(&mut self) {
+        let is_full = self.segment.as_ref().is_some_and(|s| s.durable_len() >= self.settings.segment_bytes);
+        if !is_full {
+            return;
+        }
+        let start = SegmentStart::next(self.kek_id, "full");
+        let ended = self.segment.as_mut().map_or(Ok(()), Segment::cut);
+        if let Err(cause) = ended.and_then(|()| self.begin_segment(&start)) {
+            self.fail(&cause);
+        }
+    }
+
+    /// A new segment with its first record.
+    pub(super) fn begin_segment(&mut self, start: &SegmentStart) -> io::Result<()> {
+        let mut segment = Segment::create(&self.settings.dir, self.next_ordinal, self.settings.durability)?;
+        self.next_ordinal += 1;
+        let before = self.end.last();
+        self.buffer.clear();
+        self.end.append(&body_of(start), &mut self.buffer);
+        if let Err(cause) = segment.append(&self.buffer) {
+            self.end.rewind(before);
+            // What it holds is not of the chain.
+            let _ = segment.cut();
+            return Err(cause);
+        }
+        self.gauges.segment.store(segment.ordinal(), Ordering::Relaxed);
+        self.segment = Some(segment);
+        Ok(())
+    }
+
+    /// After a failure: takes the tear off and goes on in a new segment, that says so. Until that works, everything is refused.
+    fn ensure_writable(&mut self) -> Result<(), AuditUnavailable> {
+        let Some(failed_at) = self.failed_at else { return Ok(()) };
+        if failed_at.elapsed() < RECOVERY_PAUSE {
+            return Err(AuditUnavailable);
+        }
+        let torn = self.segment.as_mut().map_or(Ok(()), Segment::cut);
+        let start = SegmentStart::next(self.kek_id, "recovered");
+        match torn.and_then(|()| self.begin_segment(&start)) {
+            Ok(()) => {
+                self.failed_at = None;
+                self.gauges.is_failing.store(false, Ordering::Relaxed);
+                info!(seq = self.end.last().seq, "the audit journal takes records again, in a new segment");
+                Ok(())
+            }
+            Err(cause) => {
+                self.fail(&cause);
+                Err(AuditUnavailable)
+            }
+        }
+    }
+
+    fn fail(&mut self, cause: &io::Error) {
+        self.failed_at = Some(Instant::now());
+        self.gauges.is_failing.store(true, Ordering::Relaxed);
+        self.gauges.failures.fetch_add(1, Ordering::Relaxed);
+        error!(error = %cause, dir = %self.settings.dir.display(), "the audit journal cannot be written: everything audited is refused");
+    }
+}
+
+/// The first record of every segment.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SegmentStart {
+    #[serde(serialize_with = "as_rfc3339")]
+    time: SystemTime,
+    action: &'static str,
+    kek_id: String,
+    because: &'static str,
+    version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    follows: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repaired: Option<serde_json::Value>,
+}
+
+impl SegmentStart {
+    pub(super) fn new(kek_id: KekId, because: &'static str, past: &Past) -> Self {
+        Self {
+            follows: past.follows.map(|receipt| receipt.to_string()),
+            repaired: past.repaired.as_ref().and_then(|repaired| serde_json::to_value(repaired).ok()),
+            ..Self::next(kek_id, because)
+        }
+    }
+
+    fn next(kek_id: KekId, because: &'static str) -> Self {
+        Self {
+            time: SystemTime::now(),
+            action: "SEGMENT_START",
+            kek_id: kek_id.to_string(),
+            because,
+            version: env!("CARGO_PKG_VERSION"),
+            follows: None,
+            repaired: None,
+        }
+    }
+}

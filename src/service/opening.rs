@@ -1,0 +1,105 @@
+//! The DEKs that one `/decrypt-all` needs, and the opening of its values under them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use origan_codec_host::crypto::{EncryptedValue, Plaintext};
+
+use super::{Cause, DecryptedVariable, Refusal, StoredVariable};
+use crate::audit::{Pending, Withheld};
+use crate::keys::ProjectDek;
+use crate::names::{KeyVersion, VariableName};
+use crate::policy::Permit;
+
+/// The DEKs of one `/decrypt-all`.
+#[derive(Default)]
+pub(super) struct OpeningDeks {
+    /// The one that came with the request or the deployment.
+    pub(super) named: Option<Arc<ProjectDek>>,
+    /// Those from the store; none where the project has no such version.
+    pub(super) versions: HashMap<KeyVersion, Option<Arc<ProjectDek>>>,
+    /// The highest version of the project, once it was asked for: what lies beyond needs no look-up.
+    pub(super) newest: Option<KeyVersion>,
+}
+
+impl OpeningDeks {
+    pub(super) fn is_looked_up(&self, version: Option<KeyVersion>) -> bool {
+        let is_named =
+            self.named.as_ref().is_some_and(|named| version.is_none_or(|version| version == named.version()));
+        let version = version.unwrap_or(KeyVersion::FIRST);
+        is_named || self.newest.is_some_and(|newest| version > newest) || self.versions.contains_key(&version)
+    }
+
+    /// Opens one value under the DEK of its version. One that names no version is of the named DEK, or of version 1.
+    ///
+    /// What does not open under its version may still be the named DEK's: a platform that kept its own DEKs counts its versions by
+    /// itself. The tag decides, so nothing is guessed, and both are the project's own.
+    fn open(&self, permit: &Permit, value: EncryptedValue, version: Option<KeyVersion>) -> Result<Opened, Refusal> {
+        let stored = self.versions.get(&version.unwrap_or(KeyVersion::FIRST));
+        match (&self.named, stored.cloned().flatten()) {
+            (Some(named), _) if version.is_none_or(|version| version == named.version()) => {
+                Opened::under(named, permit, value)
+            }
+            (Some(named), None) => Opened::under(named, permit, value)
+                .map_err(|refusal| refusal.or_if_it_does_not_open(Cause::UnknownKeyVersion)),
+            (Some(named), Some(stored)) => match Opened::under(&stored, permit, value.clone()) {
+                Err(refusal) if refusal.cause == Cause::DecryptFailed => Opened::under(named, permit, value),
+                outcome => outcome,
+            },
+            (None, Some(stored)) => Opened::under(&stored, permit, value),
+            (None, None) => Err(Cause::UnknownKeyVersion.into()),
+        }
+    }
+}
+
+/// A value and the version that opened it.
+struct Opened {
+    text: Withheld<Plaintext>,
+    version: KeyVersion,
+}
+
+impl Opened {
+    fn under(dek: &ProjectDek, permit: &Permit, value: EncryptedValue) -> Result<Self, Refusal> {
+        Ok(Self { text: dek.open(permit, value)?, version: dek.version() })
+    }
+}
+
+/// Opens every secret. The first bad one ends it, naming the variable; in a partial answer it stands in its place.
+pub(super) fn open_each(
+    permit: &Permit,
+    pending: &mut Pending,
+    deks: &OpeningDeks,
+    variables: Vec<(VariableName, StoredVariable)>,
+    partial: bool,
+) -> Result<Withheld<Vec<DecryptedVariable>>, Refusal> {
+    let mut opened = Withheld::new(Vec::with_capacity(variables.len()));
+    let mut versions = BTreeSet::new();
+    for (name, variable) in variables {
+        let value = match variable {
+            StoredVariable::Plain(text) => Ok(Withheld::new(text)),
+            StoredVariable::Secret(value, version) => {
+                let value = value.map_err(Refusal::from).and_then(|value| deks.open(permit, value, version));
+                value.map(|value| {
+                    versions.insert(value.version);
+                    value.text
+                })
+            }
+        };
+        let value = match value {
+            Ok(text) => text.map(Ok),
+            Err(refusal) if partial => {
+                pending.record().failed_variables.push(name.clone());
+                Withheld::new(Err(refusal.cause))
+            }
+            Err(refusal) => return Err(refusal.at(&name)),
+        };
+        opened = opened.and(value, |opened, value| opened.push(DecryptedVariable { name, value }));
+    }
+    pending.record().key_versions = versions.into_iter().collect();
+    Ok(opened)
+}
+
+pub(super) fn names_of_secrets(variables: &[(VariableName, StoredVariable)]) -> Vec<VariableName> {
+    let secrets = variables.iter().filter(|(_, variable)| matches!(variable, StoredVariable::Secret(..)));
+    secrets.map(|(name, _)| name.clone()).collect()
+}

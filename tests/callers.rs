@@ -1,0 +1,125 @@
+//! Who may come in, and for what.
+
+use reqwest::Method;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::support::{Codec, Launch};
+
+fn digest(token: &str) -> String {
+    let digits: String = Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}")
+}
+
+#[tokio::test]
+async fn doors_that_stay_closed() {
+    let codec = Codec::start().await;
+    let token = codec.client.token.clone();
+    let body = json!({"projectId": "p", "value": "v"}).to_string();
+    let send = async |headers: &[(&str, &str)], path: &str| {
+        let request = codec.client.bare(Method::POST, path).header("Content-Type", "application/json");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        codec.client.send(request.body(body.clone())).await.expect("an answer")
+    };
+    send(&[("X-Service-Auth", &token)], "/encrypt").await.ok();
+    send(&[("Authorization", &format!("Bearer {token}"))], "/encrypt").await.ok();
+    send(&[("Authorization", &format!("bearer {token}"))], "/encrypt").await.ok();
+    let cases: Vec<(&str, Vec<(&str, String)>)> = vec![
+        ("no token", vec![]),
+        ("an empty token", vec![("X-Service-Auth", String::new())]),
+        ("a wrong token", vec![("X-Service-Auth", "wrong".into())]),
+        ("its beginning", vec![("X-Service-Auth", token[..token.len() - 1].into())]),
+        ("one character more", vec![("X-Service-Auth", format!("{token}x"))]),
+        ("two headers", vec![("X-Service-Auth", token.clone()), ("X-Service-Auth", token.clone())]),
+        ("both kinds", vec![("X-Service-Auth", token.clone()), ("Authorization", format!("Bearer {token}"))]),
+        ("another scheme", vec![("Authorization", format!("Basic {token}"))]),
+        ("no scheme", vec![("Authorization", token.clone())]),
+    ];
+    for (case, headers) in cases {
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = send(&headers, "/encrypt").await;
+        assert_eq!(answer.problem(), (401, "unauthenticated".into()), "{case}");
+    }
+    send(&[], &format!("/encrypt?token={token}")).await.refused(401, "unauthenticated");
+    send(&[], "/status").await.refused(405, "method_not_allowed");
+    codec
+        .client
+        .send(codec.client.bare(Method::GET, "/status"))
+        .await
+        .expect("an answer")
+        .refused(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_refused_before_the_body_is_read() {
+    let codec = Codec::start().await;
+    let body = reqwest::Body::wrap_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    let answer = codec.client.with_token("wrong").post_text("/encrypt", body).await;
+    answer.refused(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn named_callers_have_tokens_and_actions_of_their_own_and_the_record_says_who_asked() {
+    let launch = Launch::new();
+    let file = launch.dir.path().join("runner-tokens");
+    std::fs::write(&file, "runner-token-from-a-file-1\n\nrunner-token-from-a-file-2\n").expect("written");
+    let toml = format!(
+        "[[callers]]\nname = \"control-api\"\ntokens = [\"{}\", \"{}\"]\nactions = [\"encrypt\", \"generate-dek\", \"status\"]\n\
+         [[callers]]\nname = \"runner\"\ntoken_file = \"{}\"\nactions = [\"decrypt-all\"]",
+        digest("api-token-old"),
+        digest("api-token-new"),
+        file.display()
+    );
+    let codec = launch.toml(&toml).start().await;
+    let api = codec.client.with_token("api-token-old");
+    let sealed = api.encrypt("shop", "v").await;
+    assert_eq!(codec.last_record()["caller"], json!({"name": "control-api", "method": "token"}));
+    codec.client.with_token("api-token-new").encrypt("shop", "v").await;
+    let all = json!({"projectId": "shop", "deploymentId": "d", "variables": {"A": {"type": "secret", "value": sealed["encrypted"]}}});
+    for token in ["runner-token-from-a-file-1", "runner-token-from-a-file-2"] {
+        let runner = codec.client.with_token(token);
+        assert_eq!(runner.post("/decrypt-all", all.clone()).await.ok(), json!({"A": "v"}));
+        assert_eq!(codec.last_record()["caller"]["name"], "runner");
+        let denied = runner.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await;
+        denied.refused(403, "denied");
+        assert_eq!(denied.json()["policyCode"], "action-not-allowed");
+        let record = codec.last_record();
+        assert_eq!((&record["outcome"], &record["projectId"]), (&json!("denied"), &json!("shop")));
+        codec.verify(&[denied.receipt()]);
+        runner.get("/status").await.refused(403, "denied");
+    }
+    let denied = api.post("/decrypt-all", all).await;
+    denied.refused(403, "denied");
+    assert_eq!(api.get("/status").await.ok()["ready"], true);
+}
+
+#[tokio::test]
+async fn a_flood_of_wrong_tokens_is_stopped_and_right_ones_go_on() {
+    let codec = Codec::start().await;
+    let wrong = codec.client.with_token("wrong").keeping_connections();
+    let mut stopped = 0;
+    for _ in 0..200 {
+        let answer = wrong.post("/encrypt", json!({})).await;
+        assert!(matches!(answer.status, 401 | 429));
+        if answer.status == 429 {
+            answer.refused(429, "too_many_wrong_tokens");
+            assert_eq!(answer.header("retry-after"), Some("1"));
+            stopped += 1;
+        }
+        if stopped == 10 {
+            break;
+        }
+    }
+    assert_eq!(stopped, 10);
+    codec.client.encrypt("shop", "v").await;
+    let metrics = codec.client.get("/metrics").await.text;
+    let counted = metrics.lines().find_map(|line| line.strip_prefix("codec_wrong_tokens_total ")).expect("counted");
+    assert!(counted.parse::<u32>().expect("a number") >= 30);
+}
+
+#[tokio::test]
+async fn nobody_who_could_ask_is_no_start() {
+    let output = Launch::new().variable("INTERNAL_SERVICE_TOKEN", "").run(&["serve"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("INTERNAL_SERVICE_TOKEN"));
+}

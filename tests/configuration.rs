@@ -1,0 +1,107 @@
+//! `deploy/codec.toml` shows every key with its default, and mistakes are told by name before anything is touched.
+
+use std::path::Path;
+
+use origan_codec::config::{Config, Environment};
+
+use crate::support::{Launch, root};
+
+#[test]
+fn the_sample_configuration_is_the_defaults_and_shows_every_key() {
+    let path = root().join("deploy/codec.toml");
+    let sample = Config::load(Some(&path), &Environment::default()).expect("it loads");
+    let text = std::fs::read_to_string(&path).expect("readable");
+    assert_eq!(format!("{sample:?}"), format!("{:?}", Config::default()));
+    // Keys that have no default are shown as comments; so every key of every struct is on a line of its own.
+    let keys = |section: &str, names: &[&str]| {
+        let body =
+            text.split(&format!("[{section}]\n")).nth(1).unwrap_or_else(|| panic!("[{section}]")).split("\n[").next();
+        for name in names {
+            let found =
+                body.unwrap_or("").lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} = ")));
+            assert!(found, "[{section}] {name}");
+        }
+    };
+    for (section, value) in toml::Value::try_from(Config::default()).expect("serializes").as_table().expect("a table") {
+        if let Some(table) = value.as_table() {
+            keys(section, &table.keys().map(String::as_str).collect::<Vec<_>>());
+        }
+    }
+    keys("keys", &["kek_file"]);
+    keys("store", &["url"]);
+    keys("deployments", &["url"]);
+    keys("audit", &["dir"]);
+    for name in ["name", "tokens", "token_file", "actions"] {
+        assert!(text.contains(&format!("# {name} = ")), "[[callers]] {name}");
+    }
+    assert!(text.contains("data_dir = "));
+}
+
+#[test]
+fn mistakes_are_exit_code_2_and_their_name() {
+    for (case, toml, named) in [
+        ("an unknown key", "[server]\nlissten = \"127.0.0.1:1\"", "lissten"),
+        ("an unknown section", "[sever]\n", "sever"),
+        ("a wrong type", "[limits]\nvariables = \"many\"", "variables"),
+        ("not TOML", "[limits", "codec.toml"),
+        ("zero", "[audit]\ndeadline_ms = 0", "audit.deadline_ms"),
+        ("too long", "[deployments]\ncache_s = 31", "deployments.cache_s"),
+        ("an unknown durability", "[audit]\ndurability = \"maybe\"", "durability"),
+        ("a caller without tokens", "[[callers]]\nname = \"x\"\nactions = []", "callers[0].tokens"),
+        (
+            "a token that is no digest",
+            "[[callers]]\nname = \"x\"\ntokens = [\"abc\"]\nactions = []",
+            "callers[0].tokens",
+        ),
+        (
+            "an unknown action",
+            "[[callers]]\nname = \"x\"\ntoken_file = \"y\"\nactions = [\"decrypt-none\"]",
+            "decrypt-none",
+        ),
+        (
+            "a token file that is not there",
+            "[[callers]]\nname = \"x\"\ntoken_file = \"absent\"\nactions = []",
+            "absent",
+        ),
+        (
+            "two callers of one name",
+            "[[callers]]\nname = \"x\"\ntoken_file = \"y\"\nactions = []\n[[callers]]\nname = \"x\"\ntoken_file = \"y\"\nactions = []",
+            "callers[1].name",
+        ),
+    ] {
+        let launch = Launch::new().toml(toml);
+        let output = launch.run(&["serve"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{case}: {said}");
+        assert!(said.contains(named), "{case}: {said}");
+        assert!(!launch.data_dir().exists(), "{case}");
+    }
+    for (name, value) in [("CODEC_LISTEN", "here"), ("INTERNAL_SERVICE_TOKEN", "two words")] {
+        let output = Launch::new().variable(name, value).run(&["serve"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(name), "{said}");
+    }
+    let absent = Launch::new().run(&["serve", "--config", "absent.toml"]);
+    assert_eq!(absent.status.code(), Some(2));
+}
+
+#[test]
+fn a_port_in_use_is_exit_code_2_before_anything_is_touched() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let launch = Launch::new().variable("CODEC_LISTEN", &address);
+    let output = launch.run(&["serve"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains(&address) && said.contains("CODEC_LISTEN"), "{said}");
+    assert!(!launch.data_dir().exists());
+}
+
+#[test]
+fn config_check_says_what_is_good_and_touches_nothing() {
+    let launch = Launch::new();
+    let output = launch.run(&["config", "check"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("the configuration is good"), "{said}");
+    assert!(!said.contains(&launch.kek) && !said.contains(&launch.token));
+    assert!(!Path::new(&launch.data_dir()).exists());
+}

@@ -1,0 +1,182 @@
+//! The process: comes up with two secrets, ends without losing a call, stays up under bad peers.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Codec, Launch, free_port};
+
+#[tokio::test]
+async fn two_secrets_are_enough() {
+    // Nothing else: no configuration, no listen address, no data directory.
+    let launch = Launch::new();
+    let port = free_port();
+    let codec = launch.variable("CODEC_LISTEN", &format!("127.0.0.1:{port}")).start().await;
+    codec.client.encrypt("shop", "v").await;
+    assert!(codec.launch.data_dir().join("codec.db").exists());
+    assert!(codec.launch.journal_dir().join("segment-0000000001.jsonl").exists());
+}
+
+#[tokio::test]
+async fn dev_makes_its_secrets_prints_a_curl_that_works_and_keeps_its_data() {
+    let port = free_port();
+    let launch = Launch::new().variable("KEK_SECRET", "").variable("INTERNAL_SERVICE_TOKEN", "");
+    let launch = launch.variable("CODEC_LISTEN", &format!("127.0.0.1:{port}"));
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let mut command = launch.command(&["serve", "--dev"]);
+        let mut child =
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().expect("starts");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut printed = vec![0; 4_096];
+        let length = child.stdout.take().expect("piped").read(&mut printed).expect("printed");
+        let printed = String::from_utf8_lossy(&printed[..length]).into_owned();
+        let curl = &printed[printed.find("  curl").expect("a curl")..];
+        let output =
+            std::process::Command::new("sh").args(["-c", curl]).current_dir(launch.dir.path()).output().expect("sh");
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("an answer");
+        answers.push(answer["encryptedDEK"].clone());
+        std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+        assert!(child.wait().expect("ends").success());
+    }
+    assert!(answers[0].is_string());
+    assert_eq!(answers[0], answers[1], "the second start has the first one's DEK");
+    let mode = |name: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(launch.data_dir().join("dev").join(name)).expect("kept").permissions().mode() & 0o777
+    };
+    assert_eq!((mode("kek"), mode("token")), (0o600, 0o600));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_under_load_fails_no_call_and_exits_0() {
+    let mut codec = Codec::start().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let served = Arc::new(AtomicU32::new(0));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            // A connection for each call: one that is kept may be closed while a request is on its way, as HTTP allows.
+            let (client, stop, served) = (codec.client.clone(), stop.clone(), served.clone());
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    client.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await.ok();
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    codec.signal("-TERM");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    codec.client.get("/readyz").await.refused(503, "not_ready");
+    // The balancer has noticed; callers go elsewhere before the delay is over.
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    stop.store(true, Ordering::Relaxed);
+    for caller in callers {
+        caller.await.expect("no failed call");
+    }
+    assert_eq!(codec.exit_code().await, 0);
+    assert!(served.load(Ordering::Relaxed) > 50);
+    codec.verify(&[]);
+    let encrypted = codec.records().iter().filter(|record| record["action"] == "SECRET_ENCRYPT").count();
+    assert_eq!(encrypted, served.load(Ordering::Relaxed) as usize);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_in_the_middle_leaves_its_record() {
+    // The deployment is looked up at a store that never answers: the call is in the middle of its work.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let codec = Launch::new()
+        .variable("AWS_ENDPOINT_URL", &format!("http://{}", silent.local_addr().expect("an address")))
+        .variable("AWS_ALLOW_HTTP", "true")
+        .variable("AWS_ACCESS_KEY_ID", "x")
+        .variable("AWS_SECRET_ACCESS_KEY", "x")
+        .toml("[deployments]\nurl = \"s3://bucket\"\nrequired = true\ndeadline_ms = 20000")
+        .start()
+        .await;
+    let call = json!({"projectId": "shop", "deploymentId": "d-9", "variables": {}}).to_string();
+    let request = codec.client.request("/decrypt-all", call).timeout(Duration::from_millis(300));
+    assert!(codec.client.send(request).await.is_err());
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while codec.last_record()["deploymentId"] != "d-9" {
+        assert!(Instant::now() < deadline, "no record");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(codec.last_record()["reason"], "abandoned");
+}
+
+#[tokio::test]
+async fn silent_and_slow_peers_are_closed_at_their_timeouts_and_honest_calls_go_on() {
+    let codec = Launch::new().toml("[server]\nheader_timeout_ms = 400\nbody_timeout_ms = 400").start().await;
+    let address = codec.client.url.strip_prefix("http://").expect("http").to_owned();
+    let silent: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(&address).expect("connects")).collect();
+    let mut slow_headers = TcpStream::connect(&address).expect("connects");
+    slow_headers.write_all(b"POST /encrypt HTTP/1.1\r\nHost: x\r\n").expect("written");
+    let mut slow_body = TcpStream::connect(&address).expect("connects");
+    let head = format!(
+        "POST /encrypt HTTP/1.1\r\nHost: x\r\nX-Service-Auth: {}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{",
+        codec.client.token
+    );
+    slow_body.write_all(head.as_bytes()).expect("written");
+    codec.client.encrypt("shop", "v").await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    for mut stream in silent.into_iter().chain([slow_headers]) {
+        stream.set_read_timeout(Some(Duration::from_secs(3))).expect("set");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("closed");
+    }
+    slow_body.set_read_timeout(Some(Duration::from_secs(3))).expect("set");
+    let mut answer = String::new();
+    slow_body.read_to_string(&mut answer).expect("closed");
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("request_timeout"), "{answer}");
+    codec.client.encrypt("shop", "v").await;
+}
+
+#[tokio::test]
+async fn more_at_once_than_it_may_is_shed_and_passes() {
+    let codec = Launch::new().toml("[server]\nrequests_max = 1").start().await;
+    let address = codec.client.url.strip_prefix("http://").expect("http").to_owned();
+    let mut slow = TcpStream::connect(&address).expect("connects");
+    let head = format!(
+        "POST /encrypt HTTP/1.1\r\nHost: x\r\nX-Service-Auth: {}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{",
+        codec.client.token
+    );
+    slow.write_all(head.as_bytes()).expect("written");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let answer = codec.client.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await;
+    answer.refused(503, "overloaded");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    drop(slow);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    codec.client.encrypt("shop", "v").await;
+}
+
+#[tokio::test]
+async fn requests_that_are_no_http_are_refused_and_closed() {
+    let codec = Codec::start().await;
+    let address = codec.client.url.strip_prefix("http://").expect("http").to_owned();
+    for (case, request) in [
+        ("garbage", "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"),
+        ("two lengths", "POST /encrypt HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"),
+        ("a NUL in a header", "GET /livez HTTP/1.1\r\nHost: x\r\nX-A: a\0b\r\n\r\n"),
+        ("a folded header", "GET /livez HTTP/1.1\r\nHost: x\r\nX-A: a\r\n b\r\n\r\n"),
+        ("a space in a name", "GET /livez HTTP/1.1\r\nHost: x\r\nX A: a\r\n\r\n"),
+        ("no such version", "GET /livez HTTP/9.9\r\nHost: x\r\n\r\n"),
+    ] {
+        let mut stream = TcpStream::connect(&address).expect("connects");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+        stream.write_all(request.as_bytes()).expect("written");
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{case}: {answer}");
+    }
+    codec.client.encrypt("shop", "v").await;
+}

@@ -1,0 +1,38 @@
+//! Real processes for tests: `codec` itself, PostgreSQL, Node, S3. Each ends with the test that started it.
+
+pub mod client;
+pub mod codec;
+pub mod node;
+pub mod postgres;
+pub mod s3;
+
+use std::path::PathBuf;
+
+pub use client::{Answer, Client};
+pub use codec::{Codec, Launch};
+
+/// Every secret value in tests begins with this, and every process's traces are searched for it.
+pub const CANARY: &str = "canary-7c1f5e";
+
+/// A secret for tests.
+pub fn secret(name: &str) -> String {
+    format!("{CANARY}-{name}")
+}
+
+/// The repository.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A port that was free just now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A file that `make test` puts there.
+pub fn tool(path: &str) -> PathBuf {
+    let found = root().join("target/tools").join(path);
+    assert!(found.exists(), "{} is missing: run the tests with `make test`", found.display());
+    found
+}
