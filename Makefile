@@ -18,7 +18,7 @@ lint: ## format, clippy, licences, bans and sources of dependencies
 
 bench: ## /decrypt-value beside the seed's Node service and a bare axum echo
 	@tests/setup.sh bench
-	cargo build --release --locked --workspace --examples
+	cargo build --release --locked --bins --examples
 	bench/run.sh
 
 fmt:

@@ -9,9 +9,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::{Config, ConfigError};
 use crate::deployments::{Deployments, DeploymentsSettings};
@@ -20,11 +21,15 @@ use crate::server;
 use crate::service::Service;
 
 pub use hardening::harden_process;
-pub use secrets::{DevFiles, Secrets};
-pub use startup::{journal_settings, open_store};
+pub use secrets::{DevFiles, Doors, Secrets};
+pub use startup::{journal_settings, open_store, open_store_if_made};
 
-/// How often a failing journal is tried again when nobody asks.
-const JOURNAL_RETRY: Duration = Duration::from_millis(500);
+/// How long the first attempt to become ready may keep `/livez` from answering.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
+/// How often a failing journal is tried again, and expired DEKs are wiped, when nobody asks.
+const UPKEEP: Duration = Duration::from_millis(500);
+/// How often the files of tokens are read again.
+const TOKEN_FILES: Duration = Duration::from_secs(1);
 
 /// Serves until `stop` resolves, then drains and closes.
 pub async fn serve(config: Config, secrets: Secrets, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
@@ -34,14 +39,19 @@ pub async fn serve(config: Config, secrets: Secrets, stop: impl Future<Output = 
         .await
         .map_err(|error| ConfigError::value("server.listen (CODEC_LISTEN)", format!("{listen}: {error}")))?;
     let address = listener.local_addr().context("the listener has no address")?;
-    let deployments = Deployments::open(&deployments_settings(&config), &config.data_dir)
-        .map_err(|error| ConfigError::value("deployments.url", error.to_string()))?;
+    let open_deployments = || {
+        Deployments::open(&deployments_settings(&config), &config.data_dir)
+            .map_err(|error| ConfigError::value("deployments.url", error.to_string()))
+    };
+    // A mistake in the URL is told first; the folder that is the default has to be there first.
+    let named = config.deployments.url.as_ref().map(|_| open_deployments()).transpose()?;
     startup::prepare_folders(&config)?;
+    let deployments = named.map_or_else(open_deployments, Ok)?;
 
     let (tell, not_ready) = watch::channel(String::from("starting"));
     let draining = Arc::new(AtomicBool::new(false));
     let edge = Arc::new(Edge {
-        callers: secrets.callers,
+        callers: ArcSwap::from_pointee(secrets.doors.open()?),
         limits: config.limits.clone(),
         body_timeout: Duration::from_millis(config.server.body_timeout_ms),
         requests_max: config.server.requests_max,
@@ -51,12 +61,17 @@ pub async fn serve(config: Config, secrets: Secrets, stop: impl Future<Output = 
         started: Instant::now(),
         metrics: Default::default(),
         wrong_tokens: Default::default(),
+        bodies_bytes: Default::default(),
         in_flight: Default::default(),
     });
     let ready = edge.service.clone();
     let mut startup = startup::Startup::new(config.clone(), secrets.ring, deployments, tell);
     // The first attempt decides whether there is any point; what may pass is waited for while /livez answers.
-    let first = startup.attempt().await?;
+    let mut stop = std::pin::pin!(stop);
+    let first = tokio::select! {
+        () = &mut stop => return Ok(()),
+        first = tokio::time::timeout(FIRST_ATTEMPT, startup.attempt()) => first.unwrap_or(Ok(None))?,
+    };
     let waits = first.is_none();
     if let Some(service) = first {
         announce(&edge, &ready, service);
@@ -75,12 +90,7 @@ pub async fn serve(config: Config, secrets: Secrets, stop: impl Future<Output = 
             }
             // Held so that nothing is sent while all is well.
             let _failed = failed;
-            loop {
-                tokio::time::sleep(JOURNAL_RETRY).await;
-                if let Some(service) = ready.get() {
-                    service.journal.retry_if_failing();
-                }
-            }
+            tokio::join!(keep_up(&ready), follow_token_files(&edge, &secrets.doors));
         }
     });
     let failure = async {
@@ -92,7 +102,7 @@ pub async fn serve(config: Config, secrets: Secrets, stop: impl Future<Output = 
     let (tell_failure, mut heard) = tokio::sync::oneshot::channel();
     let stop = async move {
         tokio::select! {
-            () = stop => {}
+            () = stop.as_mut() => {}
             error = failure => drop(tell_failure.send(error)),
         }
     };
@@ -105,6 +115,36 @@ pub async fn serve(config: Config, secrets: Secrets, stop: impl Future<Output = 
     match heard.try_recv() {
         Ok(error) => Err(error),
         Err(_) => Ok(()),
+    }
+}
+
+async fn keep_up(ready: &OnceLock<Arc<Service>>) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        if let Some(service) = ready.get() {
+            service.journal.retry_if_failing();
+            // The cache would wipe what has expired only when it is used again.
+            service.keys.wipe_expired().await;
+        }
+    }
+}
+
+/// Lets in whom the files say now; if one of them is bad, whom they said last.
+async fn follow_token_files(edge: &Edge, doors: &Doors) {
+    let mut complaint = String::new();
+    while doors.can_change() {
+        tokio::time::sleep(TOKEN_FILES).await;
+        match doors.open() {
+            Ok(callers) => {
+                edge.callers.store(Arc::new(callers));
+                complaint.clear();
+            }
+            Err(error) if error.to_string() == complaint => {}
+            Err(error) => {
+                warn!(%error, "a file of tokens is bad: those it held before stay valid");
+                complaint = error.to_string();
+            }
+        }
     }
 }
 

@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
+/// What records call whoever comes with `INTERNAL_SERVICE_TOKEN`.
+pub const SHARED_CALLER: &str = "service";
+/// What they call whoever uses the command line.
+pub const OPERATOR: &str = "operator";
+
 /// Everything a caller can ask for. The name is what `codec.toml`, policies and the record's `operation` say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -92,7 +97,7 @@ pub struct TokenDigest([u8; 32]);
 
 /// Not 64 hexadecimal digits, with or without `sha256:` in front.
 #[derive(Debug, thiserror::Error)]
-#[error("a token digest is `sha256:` and 64 hexadecimal digits")]
+#[error("a token digest is `sha256:` and 64 hexadecimal digits, and not that of the empty token")]
 pub struct ParseTokenDigestError;
 
 impl TokenDigest {
@@ -116,6 +121,10 @@ impl TokenDigest {
             let text = std::str::from_utf8(pair).map_err(|_| ParseTokenDigestError)?;
             *byte = u8::from_str_radix(text, 16).map_err(|_| ParseTokenDigestError)?;
         }
+        // That of nothing: `printf %s "$TOKEN" | sha256sum` where TOKEN is not set.
+        if digest == Self::of_bytes(b"").0 {
+            return Err(ParseTokenDigestError);
+        }
         Ok(Self(digest))
     }
 }
@@ -126,6 +135,14 @@ impl fmt::Debug for TokenDigest {
     }
 }
 
+/// Two callers with one token.
+#[derive(Debug, thiserror::Error)]
+#[error("is also a token of caller `{other}`")]
+pub struct TokenTaken {
+    /// Whose it is already.
+    pub other: String,
+}
+
 /// Every token that opens the door, and whose it is.
 #[derive(Debug, Default)]
 pub struct Callers {
@@ -133,10 +150,18 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// Lets `caller` in with any of `tokens`.
-    pub fn admit(&mut self, caller: Caller, tokens: impl IntoIterator<Item = TokenDigest>) {
+    /// Lets `caller` in with any of `tokens`. A token that lets another in already is an error: who would it be?
+    pub fn admit(&mut self, caller: Caller, tokens: impl IntoIterator<Item = TokenDigest>) -> Result<(), TokenTaken> {
         let caller = std::sync::Arc::new(caller);
-        self.known.extend(tokens.into_iter().map(|token| (token, caller.clone())));
+        for token in tokens {
+            if let Some((_, other)) =
+                self.known.iter().find(|(known, other)| known.0 == token.0 && other.name != caller.name)
+            {
+                return Err(TokenTaken { other: other.name.clone() });
+            }
+            self.known.push((token, caller.clone()));
+        }
+        Ok(())
     }
 
     /// Whether nobody can get in.
@@ -146,6 +171,9 @@ impl Callers {
 
     /// Whose token `presented` is. Compares digests, all of them, each in constant time: every wrong token takes as long.
     pub fn authenticate(&self, presented: &[u8]) -> Option<&std::sync::Arc<Caller>> {
+        if presented.is_empty() {
+            return None;
+        }
         let digest = TokenDigest::of_bytes(presented);
         let mut found = None;
         for (token, caller) in &self.known {
@@ -170,8 +198,9 @@ mod tests {
     fn two_tokens_of_one_caller_are_valid_at_once_and_nothing_near_them() {
         let mut callers = Callers::default();
         let digest = |token: &str| TokenDigest::of(&ServiceToken::new(token.into()));
-        callers.admit(caller("runner"), [digest("old-token"), digest("new-token")]);
-        callers.admit(caller("api"), [digest("api-token")]);
+        callers.admit(caller("runner"), [digest("old-token"), digest("new-token")]).expect("new");
+        callers.admit(caller("api"), [digest("api-token")]).expect("new");
+        assert!(callers.admit(caller("thief"), [digest("new-token")]).is_err());
         let name = |token: &str| callers.authenticate(token.as_bytes()).map(|caller| caller.name.as_str());
         assert_eq!(
             (name("old-token"), name("new-token"), name("api-token")),
@@ -194,7 +223,10 @@ mod tests {
     fn digests_parse_in_one_form() {
         let hex = "ab".repeat(32);
         assert!(TokenDigest::parse(&format!("sha256:{hex}")).is_ok());
-        for text in ["", "sha256:", &hex[..62], &format!("{hex}00"), &"zz".repeat(32), &format!("+1{}", &hex[2..])] {
+        let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        for text in
+            ["", of_nothing, "sha256:", &hex[..62], &format!("{hex}00"), &"zz".repeat(32), &format!("+1{}", &hex[2..])]
+        {
             assert!(TokenDigest::parse(text).is_err(), "{text}");
         }
     }

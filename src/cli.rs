@@ -9,6 +9,7 @@ mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
@@ -18,6 +19,9 @@ use crate::config::{Config, ConfigError, Environment, LogConfig, LogFormat, LogL
 
 /// Exit code of a mistake in the configuration or on the command line.
 const EXIT_CONFIG: u8 = 2;
+
+/// How long the end waits for what still runs.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Encrypts and decrypts a platform's environment secrets; every operation is durably audited.
 #[derive(Parser)]
@@ -83,12 +87,15 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let setting = Setting { config, environment, dev: cli.dev };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match cli.command {
+    let outcome = match cli.command {
         Command::Serve => runtime.block_on(serve::serve(setting)),
         Command::Keys(command) => runtime.block_on(keys::run(command, setting)),
         Command::Audit(command) => audit::run(command, &setting),
         Command::Config(command) => config::run(command, setting),
-    }
+    };
+    // A thread that waits for a disk which does not answer is not waited for.
+    runtime.shutdown_timeout(SHUTDOWN_DEADLINE);
+    outcome
 }
 
 fn log_to_stderr(log: &LogConfig) {

@@ -2,6 +2,7 @@
 //!
 //! `deploy/codec.toml` shows every key with its default; a test keeps the two alike. Unknown keys are refused by name.
 
+mod checks;
 mod environment;
 
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use environment::Environment;
 
 pub use crate::audit::journal::Durability;
-use crate::caller::{Action, ParseTokenDigestError, TokenDigest};
+use crate::caller::Action;
 
 /// All of `codec.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Connections at once; more wait to be accepted. Default 10000.
     pub connections_max: usize,
+    /// Connections at once from one address; more are closed. Default 2000.
+    pub connections_per_address_max: usize,
     /// Requests worked on at once; more get 503 `overloaded`. Default 2048.
     pub requests_max: usize,
     /// From accept or the last answer to the end of the next request's headers. Default 15000.
@@ -68,6 +71,8 @@ pub struct LimitsConfig {
     pub body_bytes: usize,
     /// Body of `/encrypt-all` and `/decrypt-all`, in bytes. Default 16777216.
     pub batch_body_bytes: usize,
+    /// Bodies of all requests together, in bytes; more are 503 `overloaded`. Default 268435456.
+    pub bodies_bytes: usize,
     /// Variables in one call. Default 10000.
     pub variables: usize,
     /// Wrong tokens from one address in a second before they get 429. Default 20.
@@ -199,7 +204,7 @@ pub struct CallerConfig {
     /// `sha256:<hex>` of each token that is valid; two while one replaces the other.
     #[serde(default)]
     pub tokens: Vec<String>,
-    /// A file with the tokens themselves, one a line.
+    /// A file with the tokens themselves, one a line. Read again when it changes.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
     /// What it may ask for, by the names of the paths.
@@ -269,69 +274,8 @@ impl Config {
 
     fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        toml::from_str(&text).map_err(|error| ConfigError::Parse { path: path.into(), message: error.to_string() })
-    }
-
-    fn refuse_contradictions(&self, environment: &Environment) -> Result<(), ConfigError> {
-        if self.keys.kek_file.is_some() && environment.kek_secret.is_some() {
-            return Err(ConfigError::value("keys.kek_file", "KEK_SECRET is set too; give the KEK once"));
-        }
-        let positive = [
-            ("server.connections_max", self.server.connections_max as u64),
-            ("server.requests_max", self.server.requests_max as u64),
-            ("server.header_timeout_ms", self.server.header_timeout_ms),
-            ("server.body_timeout_ms", self.server.body_timeout_ms),
-            ("server.write_timeout_ms", self.server.write_timeout_ms),
-            ("limits.body_bytes", self.limits.body_bytes as u64),
-            ("limits.batch_body_bytes", self.limits.batch_body_bytes as u64),
-            ("limits.variables", self.limits.variables as u64),
-            ("keys.dek_handle_ttl_s", self.keys.dek_handle_ttl_s),
-            ("keys.cache_ttl_s", self.keys.cache_ttl_s),
-            ("keys.cache_entries", self.keys.cache_entries),
-            ("store.deadline_ms", self.store.deadline_ms),
-            ("store.connections", u64::from(self.store.connections)),
-            ("deployments.object_bytes", self.deployments.object_bytes),
-            ("deployments.deadline_ms", self.deployments.deadline_ms),
-            ("audit.deadline_ms", self.audit.deadline_ms),
-            ("audit.segment_bytes", self.audit.segment_bytes),
-            ("audit.queue", self.audit.queue as u64),
-        ];
-        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(ConfigError::value(*key, "must not be 0"));
-        }
-        if self.deployments.cache_s > 30 {
-            return Err(ConfigError::value(
-                "deployments.cache_s",
-                "at most 30: a deployment must not be believed longer",
-            ));
-        }
-        for (index, caller) in self.callers.iter().enumerate() {
-            caller.refuse_contradictions(index)?;
-            if self.callers[..index].iter().any(|other| other.name == caller.name) {
-                return Err(ConfigError::value(format!("callers[{index}].name"), "another caller has this name"));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl CallerConfig {
-    fn refuse_contradictions(&self, index: usize) -> Result<(), ConfigError> {
-        let key = |field: &str| format!("callers[{index}].{field}");
-        if self.name.is_empty() || self.name.len() > 128 || self.name.chars().any(char::is_control) {
-            return Err(ConfigError::value(key("name"), "1 to 128 bytes, no control characters"));
-        }
-        if self.tokens.is_empty() && self.token_file.is_none() {
-            return Err(ConfigError::value(
-                key("tokens"),
-                "give `tokens` or `token_file`, or nobody can be this caller",
-            ));
-        }
-        for token in &self.tokens {
-            TokenDigest::parse(token)
-                .map_err(|error: ParseTokenDigestError| ConfigError::value(key("tokens"), error.to_string()))?;
-        }
-        Ok(())
+        toml::from_str(&text)
+            .map_err(|error| ConfigError::Parse { path: path.into(), message: checks::harmless(&error, &text) })
     }
 }
 
@@ -356,6 +300,7 @@ impl Default for ServerConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8686)),
             connections_max: 10_000,
+            connections_per_address_max: 2_000,
             requests_max: 2_048,
             header_timeout_ms: 15_000,
             body_timeout_ms: 10_000,
@@ -368,7 +313,13 @@ impl Default for ServerConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { body_bytes: 1 << 20, batch_body_bytes: 16 << 20, variables: 10_000, wrong_tokens_per_second: 20 }
+        Self {
+            body_bytes: 1 << 20,
+            batch_body_bytes: 16 << 20,
+            bodies_bytes: 256 << 20,
+            variables: 10_000,
+            wrong_tokens_per_second: 20,
+        }
     }
 }
 

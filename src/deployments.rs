@@ -105,7 +105,7 @@ impl Deployments {
             Some(url) => Url::parse(url)?,
             None => {
                 let absolute =
-                    std::path::absolute(data_dir).map_err(|_| OpenDeploymentsError::DataDir(data_dir.into()))?;
+                    std::fs::canonicalize(data_dir).map_err(|_| OpenDeploymentsError::DataDir(data_dir.into()))?;
                 Url::from_directory_path(&absolute).map_err(|()| OpenDeploymentsError::DataDir(absolute))?
             }
         };

@@ -15,10 +15,11 @@ mod keys;
 mod metrics;
 mod problem;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 use tokio::sync::watch;
@@ -33,8 +34,8 @@ pub use problem::Code;
 
 /// What all requests share.
 pub struct Edge {
-    /// Who may come in.
-    pub callers: Callers,
+    /// Who may come in; replaced when a file of tokens changes.
+    pub callers: ArcSwap<Callers>,
     /// How much they may bring.
     pub limits: LimitsConfig,
     /// For a body to arrive.
@@ -53,8 +54,10 @@ pub struct Edge {
     pub metrics: metrics::Metrics,
     /// Wrong tokens, by where they come from.
     pub wrong_tokens: auth::WrongTokens,
+    /// Memory that bodies take now.
+    pub bodies_bytes: AtomicUsize,
     /// Requests worked on now.
-    pub in_flight: std::sync::atomic::AtomicUsize,
+    pub in_flight: AtomicUsize,
 }
 
 /// Every route, for the router and for the test that holds `docs/openapi.json` to it.

@@ -29,7 +29,7 @@ use budget::EncryptionBudget;
 use cache::DekCache;
 pub use handle::{DekHandle, HandleInvalid};
 pub use import::{Imported, Importer};
-pub use proof::{KekProofError, prove_kek};
+pub use proof::{KekProofError, check_kek, prove_kek};
 
 /// Where DEKs come from.
 pub struct Keys {
@@ -122,6 +122,11 @@ impl Keys {
     /// How many unwrapped DEKs are kept.
     pub fn cached(&self) -> u64 {
         self.cache.len()
+    }
+
+    /// Lets go of what has expired, and so wipes it.
+    pub async fn wipe_expired(&self) {
+        self.cache.wipe_expired().await;
     }
 
     /// The store, for `/status`.

@@ -1,9 +1,12 @@
 //! The accept loop: connections capped, headers and answers under a clock, a graceful end.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, info, warn};
 
@@ -36,6 +39,8 @@ pub async fn serve(
         router,
         graceful: GracefulShutdown::new(),
         slots: Arc::new(Semaphore::new(settings.connections_max.min(Semaphore::MAX_PERMITS))),
+        by_address: Arc::default(),
+        per_address_max: settings.connections_per_address_max,
         header_timeout: Duration::from_millis(settings.header_timeout_ms),
         write_timeout: Duration::from_millis(settings.write_timeout_ms),
     };
@@ -63,6 +68,8 @@ struct Connections {
     router: Router,
     graceful: GracefulShutdown,
     slots: Arc<Semaphore>,
+    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    per_address_max: usize,
     header_timeout: Duration,
     write_timeout: Duration,
 }
@@ -73,7 +80,7 @@ impl Connections {
             // At the cap the kernel's queue holds who comes.
             let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
             match listener.accept().await {
-                Ok((stream, peer)) => self.spawn(stream, peer.ip(), slot),
+                Ok((stream, peer)) => self.serve(stream, peer.ip(), slot),
                 Err(error) => pause_after(&error).await,
             }
         }
@@ -82,13 +89,18 @@ impl Connections {
     async fn accept_backlog(&self, listener: &TcpListener) {
         while let Ok(slot) = self.slots.clone().try_acquire_owned() {
             match tokio::time::timeout(Duration::from_millis(1), listener.accept()).await {
-                Ok(Ok((stream, peer))) => self.spawn(stream, peer.ip(), slot),
+                Ok(Ok((stream, peer))) => self.serve(stream, peer.ip(), slot),
                 _ => return,
             }
         }
     }
 
-    fn spawn(&self, stream: TcpStream, peer: std::net::IpAddr, slot: tokio::sync::OwnedSemaphorePermit) {
+    fn serve(&self, stream: TcpStream, peer: IpAddr, slot: OwnedSemaphorePermit) {
+        let Some(place) = Place::take(&self.by_address, peer, self.per_address_max, slot) else {
+            // Dropped, and so closed: one address does not take everybody's connections.
+            debug!(%peer, "more connections from one address than it may have");
+            return;
+        };
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "TCP_NODELAY");
         }
@@ -110,8 +122,44 @@ impl Connections {
             if let Err(error) = connection.await {
                 debug!(%error, "connection ended");
             }
-            drop(slot);
+            drop(place);
         });
+    }
+}
+
+/// A connection's share of what there is.
+struct Place {
+    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    peer: IpAddr,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn take(
+        by_address: &Arc<Mutex<HashMap<IpAddr, usize>>>,
+        peer: IpAddr,
+        max: usize,
+        slot: OwnedSemaphorePermit,
+    ) -> Option<Self> {
+        let mut counts = by_address.lock().ok()?;
+        let count = counts.entry(peer).or_default();
+        if *count >= max {
+            return None;
+        }
+        *count += 1;
+        Some(Self { by_address: by_address.clone(), peer, _slot: slot })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Ok(mut counts) = self.by_address.lock() else { return };
+        if let Entry::Occupied(mut count) = counts.entry(self.peer) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 

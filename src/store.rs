@@ -122,8 +122,8 @@ pub trait DekStore: Send + Sync {
     /// All canaries.
     async fn canaries(&self) -> Result<Vec<Canary>, StoreError>;
 
-    /// Adds `canary` unless its KEK has one.
-    async fn insert_canary(&self, canary: &Canary) -> Result<(), StoreError>;
+    /// Adds the store's first canary, unless there is one.
+    async fn insert_founding_canary(&self, canary: &Canary) -> Result<(), StoreError>;
 
     /// Any one row, if there is one.
     async fn any_row(&self) -> Result<Option<DekRow>, StoreError>;

@@ -193,6 +193,8 @@ async fn media_types_and_encodings() {
     {
         send(content_type, None).await.refused(415, "unsupported_media_type");
     }
+    let twice = codec.client.request("/encrypt", body.clone()).header("Content-Type", "text/plain");
+    codec.client.send(twice).await.expect("an answer").refused(415, "unsupported_media_type");
     for encoding in ["gzip", "br", "deflate", "identity, gzip"] {
         send(Some("application/json"), Some(encoding)).await.refused(415, "unsupported_media_type");
     }

@@ -94,6 +94,35 @@ async fn named_callers_have_tokens_and_actions_of_their_own_and_the_record_says_
 }
 
 #[tokio::test]
+async fn a_file_of_tokens_that_changes_is_followed_and_a_bad_one_is_not() {
+    let launch = Launch::new();
+    let file = launch.dir.path().join("tokens");
+    std::fs::write(&file, "the-first-token").expect("written");
+    let toml = "[[callers]]\nname = \"runner\"\ntoken_file = \"tokens\"\nactions = [\"status\"]";
+    let codec = launch.toml(toml).start().await;
+    let status = async |token: &str| codec.client.with_token(token).get("/status").await.status;
+    let until = async |token: &str, expected: u16| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while status(token).await != expected {
+            assert!(std::time::Instant::now() < deadline, "{token} is not {expected}");
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    assert_eq!(status("the-first-token").await, 200);
+    // As Kubernetes does it: a new file in its place.
+    std::fs::write(file.with_extension("new"), "the-first-token\nthe-second-token\n").expect("written");
+    std::fs::rename(file.with_extension("new"), &file).expect("renamed");
+    until("the-second-token", 200).await;
+    assert_eq!(status("the-first-token").await, 200);
+    std::fs::write(&file, "the-second-token").expect("written");
+    until("the-first-token", 401).await;
+    std::fs::write(&file, "\n").expect("written");
+    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    assert_eq!(status("the-second-token").await, 200);
+    assert!(codec.log().contains("holds no token"));
+}
+
+#[tokio::test]
 async fn a_flood_of_wrong_tokens_is_stopped_and_right_ones_go_on() {
     let codec = Codec::start().await;
     let wrong = codec.client.with_token("wrong").keeping_connections();

@@ -64,6 +64,21 @@ fn mistakes_are_exit_code_2_and_their_name() {
             "absent",
         ),
         (
+            "the digest of nothing",
+            "[[callers]]\nname = \"x\"\ntokens = [\"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"]\nactions = []",
+            "empty token",
+        ),
+        (
+            "one token for two",
+            "[[callers]]\nname = \"x\"\ntokens = [\"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"]\nactions = []\n\
+             [[callers]]\nname = \"y\"\ntokens = [\"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"]\nactions = []",
+            "also a token of caller `x`",
+        ),
+        ("a reserved name", "[[callers]]\nname = \"service\"\ntoken_file = \"y\"\nactions = []", "callers[0].name"),
+        ("a password under an unknown key", "[store]\nurll = \"postgres://codec:canary-7c1f5e@db/x\"", "urll"),
+        ("a password that is not closed", "[store]\nurl = \"postgres://codec:canary-7c1f5e@db/x", "line 2"),
+        ("a password of a wrong type", "[store]\ndeadline_ms = \"postgres://codec:canary-7c1f5e@db/x\"", "deadline_ms"),
+        (
             "two callers of one name",
             "[[callers]]\nname = \"x\"\ntoken_file = \"y\"\nactions = []\n[[callers]]\nname = \"x\"\ntoken_file = \"y\"\nactions = []",
             "callers[1].name",
@@ -74,6 +89,7 @@ fn mistakes_are_exit_code_2_and_their_name() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{case}: {said}");
         assert!(said.contains(named), "{case}: {said}");
+        assert!(!said.contains("canary"), "{case}: {said}");
         assert!(!launch.data_dir().exists(), "{case}");
     }
     for (name, value) in [("CODEC_LISTEN", "here"), ("INTERNAL_SERVICE_TOKEN", "two words")] {

@@ -49,6 +49,11 @@ async fn takes_over(launch: Launch, from: &str, platform: &Platform) {
     let dry = launch.run(&["keys", "import-deks", "--from", from, "--dry-run"]);
     let said = String::from_utf8_lossy(&dry.stdout).into_owned();
     assert!(said.contains("would be taken over as primary"), "{said}{}", String::from_utf8_lossy(&dry.stderr));
+    // Nothing is pinned by it: with another KEK it only says that nothing opens.
+    let wrong = Launch { kek: Launch::new().kek, ..launch.clone() };
+    let said =
+        String::from_utf8_lossy(&wrong.run(&["keys", "import-deks", "--from", from, "--dry-run"]).stdout).into_owned();
+    assert!(said.contains("0 DEKs would be taken over as primary"), "{said}");
     let output = launch.run(&["keys", "import-deks", "--from", from]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("300 DEKs taken over as primary"), "the dry run changed something, or: {said}");

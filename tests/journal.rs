@@ -225,6 +225,66 @@ async fn tampering_before_a_start_stays_as_evidence_and_a_new_chain_says_what_it
 }
 
 #[tokio::test]
+async fn a_chain_that_does_not_follow_the_record_it_says_shows() {
+    let (launch, _) = ended(Launch::new(), 10).await;
+    let path = segments(&launch)[0].clone();
+    edit(&path, |mut lines| {
+        lines.push("{}".into());
+        lines
+    });
+    ended(launch.clone(), 2).await;
+    edit(&path, |mut lines| {
+        lines.truncate(4);
+        lines
+    });
+    unsound(&launch, "begins where it cannot");
+}
+
+#[tokio::test]
+async fn a_forged_receipt_is_no_receipt_beside_a_genuine_one_either() {
+    let (launch, receipts) = ended(Launch::new(), 3).await;
+    let mut forged = receipts[1].clone();
+    let end = forged.len() - 1;
+    forged.replace_range(end.., if forged.ends_with('0') { "1" } else { "0" });
+    for order in [[&forged, &receipts[1]], [&receipts[1], &forged]] {
+        let output = verify(&launch, &[order[0], order[1]]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains(&format!("NO RECORD for receipt {forged}")) && said.contains("1 of 2 receipts"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_hole_that_a_power_loss_leaves_is_cut_kept_and_no_alarm_for_ever() {
+    let (launch, receipts) = ended(Launch::new(), 10).await;
+    let path = segments(&launch)[0].clone();
+    let mut content = std::fs::read(&path).expect("readable");
+    // The last three records are of one commit, and the first page of it has not reached the disk.
+    let ends: Vec<usize> = content.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at).collect();
+    let (from, to) = (ends[ends.len() - 4] + 50, ends[ends.len() - 4] + 250);
+    content[from..to].fill(0);
+    std::fs::write(&path, content).expect("written");
+    let (_, more) = ended(launch.clone(), 2).await;
+    assert_ne!(receipts[0][..16], more[0][..16], "numbers that were given are not given again");
+    let kept: Vec<&str> = receipts[..7].iter().chain(&more).map(String::as_str).collect();
+    let output = verify(&launch, &kept);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[tokio::test]
+async fn files_that_are_not_the_journals_own_are_not_its_business() {
+    let (launch, _) = ended(Launch::new(), 3).await;
+    for name in ["segment-9999999999999.jsonl", "segment-18446744073709551615.jsonl", "segment-1.jsonl", "notes.txt"] {
+        std::fs::write(launch.journal_dir().join(name), b"").expect("written");
+    }
+    assert!(verify(&launch, &[]).status.success());
+    ended(launch, 1).await;
+}
+
+#[tokio::test]
 async fn tail_follows_a_growing_journal() {
     use std::io::{BufRead, BufReader};
     let codec = Launch::new().toml("[audit]\nsegment_bytes = 2000").start().await;
@@ -236,15 +296,14 @@ async fn tail_follows_a_growing_journal() {
     for _ in 0..20 {
         codec.client.encrypt("shop", "v").await;
     }
-    let seen: Vec<u64> =
-        (0..20)
-            .map(|_| {
-                serde_json::from_str::<serde_json::Value>(&lines.next().expect("a line").expect("text")).expect("JSON")
+    let seen: Vec<u64> = (0..20)
+        .map(|_| {
+            serde_json::from_str::<serde_json::Value>(&lines.next().expect("a line").expect("text")).expect("JSON")
                     ["seq"]
                     .as_u64()
                     .expect("seq")
-            })
-            .collect();
+        })
+        .collect();
     assert!(seen.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seen:?}");
     tail.kill().expect("killed");
     tail.wait().expect("ended");

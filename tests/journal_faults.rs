@@ -170,3 +170,72 @@ async fn no_place_for_a_journal_is_no_start() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("audit.dir"));
 }
+
+#[tokio::test]
+async fn a_folder_that_answers_eio_when_a_segment_begins() {
+    let launch = Launch::new().toml("[audit]\nsegment_bytes = 3000").wrapped_in(&[
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=fsync",
+        "-e",
+        "inject=fsync:error=EIO:when=12..15",
+    ]);
+    let codec = launch.start().await;
+    let client = codec.client.keeping_connections();
+    let mut receipts = Vec::new();
+    let mut refused = 0;
+    for _ in 0..120 {
+        let answer = client.post("/decrypt-all", json!({"projectId": "p", "deploymentId": "d", "variables": {}})).await;
+        match answer.status {
+            200 => receipts.push(answer.receipt().to_owned()),
+            _ => {
+                answer.refused(503, "audit_unavailable");
+                refused += 1;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    assert!(refused > 0 && receipts.len() > 60, "{refused} refused, {} answered", receipts.len());
+    let receipts: Vec<&str> = receipts.iter().map(String::as_str).collect();
+    codec.verify(&receipts);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_is_not_ready_and_does_not_keep_the_process_from_ending() {
+    let launch = Launch::new().toml("[audit]\ndeadline_ms = 300").wrapped_in(&[
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=fdatasync",
+        "-e",
+        "inject=fdatasync:delay_enter=60000000:when=8+",
+    ]);
+    let mut codec = launch.start().await;
+    let call = json!({"projectId": "p", "deploymentId": "d", "variables": {}});
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while codec.client.post("/decrypt-all", call.clone()).await.status == 200 {
+        assert!(Instant::now() < deadline, "the fault did not strike");
+    }
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    codec.client.get("/readyz").await.refused(503, "not_ready");
+    codec.client.post("/decrypt-all", call).await.refused(503, "audit_unavailable");
+    // The process under strace is its child.
+    let child = Command::new("pgrep").args(["-P", &codec.pid().to_string()]).output().expect("pgrep");
+    let pid = String::from_utf8_lossy(&child.stdout).trim().to_owned();
+    Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
+    let ended = Instant::now() + Duration::from_secs(20);
+    while !codec.log().contains("codec ended") {
+        assert!(Instant::now() < ended, "it does not end:\n{}", codec.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(codec.log().contains("the disk does not answer"), "{}", codec.log());
+    Command::new("kill").args(["-KILL", &pid]).status().expect("kill");
+    codec.kill();
+}

@@ -154,9 +154,41 @@ async fn more_at_once_than_it_may_is_shed_and_passes() {
     let answer = codec.client.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await;
     answer.refused(503, "overloaded");
     assert_eq!(answer.header("retry-after"), Some("1"));
+    for path in ["/livez", "/readyz", "/metrics", "/status"] {
+        assert_eq!(codec.client.get(path).await.status, 200, "{path}");
+    }
     drop(slow);
     tokio::time::sleep(Duration::from_millis(200)).await;
     codec.client.encrypt("shop", "v").await;
+}
+
+#[tokio::test]
+async fn bodies_that_are_too_much_together_are_shed() {
+    let codec = Launch::new().toml("[limits]\nbodies_bytes = 100000").start().await;
+    codec.client.encrypt("shop", &"x".repeat(50_000)).await;
+    let much = codec.client.post("/encrypt", json!({"projectId": "shop", "value": "x".repeat(150_000)})).await;
+    much.refused(503, "overloaded");
+    codec.client.encrypt("shop", &"x".repeat(50_000)).await;
+}
+
+#[tokio::test]
+async fn one_address_does_not_take_everybodys_connections() {
+    let codec = Launch::new().toml("[server]\nconnections_per_address_max = 5").start().await;
+    let address = codec.client.url.strip_prefix("http://").expect("http").to_owned();
+    let mut kept: Vec<TcpStream> = (0..5).map(|_| TcpStream::connect(&address).expect("connects")).collect();
+    let mut more = TcpStream::connect(&address).expect("connects");
+    more.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+    assert_eq!(more.read(&mut [0; 16]).unwrap_or(0), 0, "closed at once");
+    kept.pop();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    codec.client.encrypt("shop", "v").await;
+}
+
+#[tokio::test]
+async fn a_data_directory_may_be_anywhere() {
+    let launch = Launch::new().variable("CODEC_DATA_DIR", "below/../data");
+    std::fs::create_dir(launch.dir.path().join("below")).expect("a folder");
+    launch.start().await.client.encrypt("shop", "v").await;
 }
 
 #[tokio::test]

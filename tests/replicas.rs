@@ -57,3 +57,15 @@ async fn a_replica_with_another_kek_is_not_ready() {
     other.client.get("/readyz").await.refused(503, "not_ready");
     other.client.post("/encrypt", json!({"projectId": "x", "value": "v"})).await.refused(503, "not_ready");
 }
+
+#[tokio::test]
+async fn of_two_that_begin_on_an_empty_store_with_different_keks_at_most_one_becomes_ready() {
+    for round in 0..8 {
+        let url = postgres::database().await;
+        let launch = || Launch::new().variable("DATABASE_URL", &url);
+        let (one, two) = tokio::join!(launch().start_unready(), launch().start_unready());
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let ready = [one.client.get("/readyz").await.status, two.client.get("/readyz").await.status];
+        assert_eq!(ready.iter().filter(|status| **status == 200).count(), 1, "round {round}: {ready:?}");
+    }
+}

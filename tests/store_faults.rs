@@ -137,8 +137,12 @@ async fn postgres_of_the_future_a_wrong_password_and_another_scheme_are_refused_
         refused_start(&launch.clone().variable("DATABASE_URL", &url.replace("for-tests-only", "wrong-password-1")))
             .await;
     assert!(said.contains("password authentication failed") && !said.contains("wrong-password-1"), "{said}");
-    let said = refused_start(&launch.variable("DATABASE_URL", "mysql://user:wrong-password-1@x/y")).await;
-    assert!(said.contains("must begin with postgres:// or sqlite:") && !said.contains("wrong-password-1"), "{said}");
+    for url in ["mysql://user:wrong-password-1@x/y", "sqlite::memory:", "sqlite:"] {
+        let output = launch.clone().variable("DATABASE_URL", url).run(&["serve"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("DATABASE_URL") && !said.contains("wrong-password-1"), "{said}");
+    }
 }
 
 #[tokio::test]
@@ -201,4 +205,84 @@ async fn until_encrypts(codec: &Codec, project: &str) {
         assert!(Instant::now() < deadline, "it does not recover:\n{}", codec.log());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+#[tokio::test]
+async fn a_digest_altered_in_the_database_leads_garbage_nowhere() {
+    let mut codec = Codec::start().await;
+    let (dek, _) = codec.client.dek("shop").await;
+    codec.terminate().await;
+    let launch = codec.launch.clone();
+    drop(codec);
+    use base64::Engine;
+    use sha2::Digest;
+    let garbage = [7; 64];
+    let digest: String = sha2::Sha256::digest(garbage).iter().map(|byte| format!("{byte:02x}")).collect();
+    execute(&sqlite_url(&launch), &format!("UPDATE project_dek SET encrypted_dek_sha256 = x'{digest}'")).await;
+    let codec = launch.start().await;
+    let garbage = base64::engine::general_purpose::STANDARD.encode(garbage);
+    for (path, call) in [
+        ("/decrypt-dek", json!({"projectId": "shop", "encryptedDEK": garbage})),
+        ("/encrypt", json!({"projectId": "shop", "value": "v", "encryptedDEK": garbage})),
+    ] {
+        let answer = codec.client.post(path, call).await;
+        answer.refused(500, "dek_corrupt");
+        assert!(!answer.text.contains(&dek));
+    }
+    assert!(codec.log().contains("ALARM"));
+}
+
+#[tokio::test]
+async fn sqlite_on_a_full_disk_acknowledges_no_dek_that_it_does_not_have() {
+    // The database on 400 KB, the journal beside it with room enough.
+    let launch = Launch::new().toml("[store]\nurl = \"sqlite:small/db\"");
+    let dir = launch.dir.path().join("small");
+    std::fs::create_dir(&dir).expect("a folder");
+    let script = format!("mount -t tmpfs -o size=400k none {0} && exec \"$@\"", dir.display());
+    let codec = launch.wrapped_in(&["unshare", "-m", "sh", "-c", &script, "sh"]).start().await;
+    let client = codec.client.keeping_connections();
+    let mut acknowledged = Vec::new();
+    loop {
+        let project = format!("project-{}", acknowledged.len());
+        let answer = client.post("/generate-dek", json!({"projectId": project})).await;
+        if answer.status != 200 {
+            answer.refused(503, "store_unavailable");
+            break;
+        }
+        acknowledged.push((project, answer.json()["encryptedDEK"].clone()));
+        assert!(acknowledged.len() < 5_000, "the disk is never full");
+    }
+    let remounted = std::process::Command::new("nsenter")
+        .args(["-t", &codec.pid().to_string(), "-m", "mount", "-o", "remount,size=8m", &dir.display().to_string()])
+        .status();
+    assert!(remounted.expect("nsenter").success());
+    until_encrypts(&codec, "after-full").await;
+    // SQLite resolves links, and so would not find what is mounted for the other process alone.
+    let copy = codec.launch.dir.path().join("copy");
+    for suffix in ["", "-wal"] {
+        let from = format!("/proc/{}/root{}/db{suffix}", codec.pid(), dir.display());
+        std::fs::copy(from, format!("{}{suffix}", copy.display())).expect("copied");
+    }
+    let mut database = SqliteConnection::connect(&format!("sqlite:{}", copy.display())).await.expect("connects");
+    for (project, encrypted_dek) in acknowledged {
+        let row: (String,) = sqlx::query_as("SELECT encrypted_dek FROM project_dek WHERE project_id = $1")
+            .bind(&project)
+            .fetch_one(&mut database)
+            .await
+            .expect("an acknowledged DEK");
+        assert_eq!(encrypted_dek, row.0, "{project}");
+    }
+}
+
+#[tokio::test]
+async fn postgres_that_is_silent_at_the_start_keeps_nobody_from_livez_or_from_ending() {
+    let server = tokio::task::spawn_blocking(Server::start).await.expect("starts");
+    let url = server.database().await;
+    server.signal_all("-STOP");
+    let launch = Launch::new().variable("DATABASE_URL", &url).toml("[store]\ndeadline_ms = 60000");
+    let mut codec = launch.start_unready().await;
+    assert_eq!(codec.client.get("/livez").await.status, 200);
+    codec.client.get("/readyz").await.refused(503, "not_ready");
+    assert_eq!(codec.terminate().await, 0);
+    server.signal_all("-CONT");
 }

@@ -13,7 +13,7 @@ use origan_codec_host::crypto::{Kek, KeyRing, ServiceToken};
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use crate::caller::{Action, Caller, Callers, Method, TokenDigest};
+use crate::caller::{Action, Caller, Callers, Method, SHARED_CALLER, TokenDigest};
 use crate::config::{CallerConfig, Config, ConfigError, Environment};
 
 /// A shared token shorter than this gets a warning: 32 base64 characters are 192 bits.
@@ -24,7 +24,13 @@ pub struct Secrets {
     /// The KEKs.
     pub ring: Arc<KeyRing>,
     /// Who may come in.
-    pub callers: Callers,
+    pub doors: Doors,
+}
+
+/// Where callers' tokens come from. Files can change; they are read again.
+pub struct Doors {
+    shared: Option<TokenDigest>,
+    callers: Vec<CallerConfig>,
 }
 
 /// Where `--dev` keeps the secrets that it makes.
@@ -40,22 +46,10 @@ impl Secrets {
     /// From the environment and the files that the configuration names.
     pub fn load(config: &Config, environment: Environment) -> Result<Self, ConfigError> {
         let ring = Self::ring(config, &environment)?;
-        let mut callers = Callers::default();
-        if let Some(token) = environment.service_token {
-            callers.admit(shared_caller(), [shared_token(&token)?]);
-        }
-        for (index, caller) in config.callers.iter().enumerate() {
-            let tokens = tokens_of(caller, index)?;
-            let actions = caller.actions.clone();
-            callers.admit(Caller { name: caller.name.clone(), method: Method::Token, actions }, tokens);
-        }
-        if callers.is_empty() {
-            return Err(ConfigError::Variable {
-                name: "INTERNAL_SERVICE_TOKEN",
-                message: "is not set and codec.toml names no callers: nobody could ask for anything".into(),
-            });
-        }
-        Ok(Self { ring, callers })
+        let shared = environment.service_token.as_ref().map(shared_token).transpose()?;
+        let doors = Doors { shared, callers: config.callers.clone() };
+        doors.open()?;
+        Ok(Self { ring, doors })
     }
 
     /// The KEK alone, for commands that have no callers.
@@ -71,6 +65,35 @@ impl Secrets {
         let kek = Kek::parse_base64(&text).map_err(|error| ConfigError::value(key.clone(), error.to_string()))?;
         let ring = KeyRing::new(&kek, &[]).map_err(|error| ConfigError::value(key, error.to_string()))?;
         Ok(Arc::new(ring))
+    }
+}
+
+impl Doors {
+    /// Everybody who may come in, as the files are now.
+    pub fn open(&self) -> Result<Callers, ConfigError> {
+        let mut callers = Callers::default();
+        if let Some(token) = &self.shared {
+            let taken = callers.admit(shared_caller(), [token.clone()]);
+            taken.map_err(|error| ConfigError::value("INTERNAL_SERVICE_TOKEN", error.to_string()))?;
+        }
+        for (index, caller) in self.callers.iter().enumerate() {
+            let tokens = tokens_of(caller, index)?;
+            let actions = caller.actions.clone();
+            let taken = callers.admit(Caller { name: caller.name.clone(), method: Method::Token, actions }, tokens);
+            taken.map_err(|error| ConfigError::value(format!("callers[{index}].tokens"), error.to_string()))?;
+        }
+        if callers.is_empty() {
+            return Err(ConfigError::Variable {
+                name: "INTERNAL_SERVICE_TOKEN",
+                message: "is not set and codec.toml names no callers: nobody could ask for anything".into(),
+            });
+        }
+        Ok(callers)
+    }
+
+    /// Whether there is a file that can change.
+    pub fn can_change(&self) -> bool {
+        self.callers.iter().any(|caller| caller.token_file.is_some())
     }
 }
 
@@ -120,7 +143,7 @@ fn read_secret(path: &Path) -> Result<Zeroizing<String>, ConfigError> {
 }
 
 fn shared_caller() -> Caller {
-    Caller { name: "service".into(), method: Method::SharedToken, actions: Action::ALL.to_vec() }
+    Caller { name: SHARED_CALLER.into(), method: Method::SharedToken, actions: Action::ALL.to_vec() }
 }
 
 fn shared_token(token: &ServiceToken) -> Result<TokenDigest, ConfigError> {

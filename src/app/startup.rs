@@ -1,5 +1,6 @@
 //! From nothing to ready: store, proof of the KEK, journal. What may pass is waited for; what will not ends the process.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,12 +112,20 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn DekStore>, OpenStoreE
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Ok(Arc::new(PostgresStore::open(url, config.store.connections, deadline).await?));
     }
-    let Some(path) = url.strip_prefix("sqlite:") else {
-        let message = "must begin with postgres:// or sqlite:".into();
-        return Err(OpenStoreError::Never { place: "DATABASE_URL".into(), message });
-    };
+    // The configuration allows nothing else.
+    let path = url.strip_prefix("sqlite:").unwrap_or(url);
     let path = path.strip_prefix("//").unwrap_or(path);
     Ok(Arc::new(SqliteStore::open(path.as_ref(), deadline).await?))
+}
+
+/// The store that the configuration chooses, unless nothing has made it yet. Makes nothing.
+pub async fn open_store_if_made(config: &Config) -> Result<Option<Arc<dyn DekStore>>, OpenStoreError> {
+    let is_made = match config.store.url.as_deref() {
+        Some(url) if url.starts_with("postgres") => PostgresStore::is_made(url).await?,
+        Some(url) => Path::new(url.trim_start_matches("sqlite:").trim_start_matches("//")).exists(),
+        None => config.data_dir.join("codec.db").exists(),
+    };
+    if is_made { open_store(config).await.map(Some) } else { Ok(None) }
 }
 
 /// The journal that the configuration chooses.

@@ -23,7 +23,7 @@ const PREV_FIELD_LEN: usize = 9 + 64 + 1;
 pub struct ChainId(u64);
 
 /// The last record of a chain, or the one a reader has come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Position {
     /// Counts from 1; 0 is the place before the first record.
     pub seq: u64,
@@ -32,7 +32,7 @@ pub struct Position {
 }
 
 /// Proof of the record that an operation left: `<chain>:<seq>:<hash>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Receipt {
     /// In which chain.
     pub chain: ChainId,

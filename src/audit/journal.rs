@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use origan_codec_host::crypto::{KeyRing, RandomnessUnavailable};
@@ -21,8 +21,12 @@ use tracing::{error, info, warn};
 use super::chain::{ChainEnd, ChainId, Position, Receipt, body_of};
 use super::record::{Outcome, Record};
 pub use super::segment::Durability;
+use crate::clock::unix_ms;
 use past::Past;
 use writer::{SegmentStart, Writer};
+
+/// How long the end of the process waits for the disk.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What operators set.
 #[derive(Debug, Clone)]
@@ -89,6 +93,8 @@ pub struct Gauges {
     pub failures: AtomicU64,
     /// Whether it is refusing now.
     pub is_failing: AtomicBool,
+    /// Since when a commit is under way, in milliseconds since 1970; 0 when none is.
+    pub commit_since_ms: AtomicI64,
     /// Ordinal of the active segment.
     pub segment: AtomicU64,
 }
@@ -189,14 +195,26 @@ impl Journal {
         &self.gauges
     }
 
-    /// Waits until all that was appended is written, and the segment is cut to its length. What comes later is refused.
+    /// Whether records are made durable in time, as far as can be told without one.
+    pub fn takes_records(&self) -> bool {
+        let since_ms = self.gauges.commit_since_ms.load(Ordering::Relaxed);
+        let hangs = since_ms != 0 && unix_ms().saturating_sub(since_ms) > self.deadline.as_millis() as i64;
+        !hangs && !self.gauges.is_failing.load(Ordering::Relaxed)
+    }
+
+    /// Waits, for a while, until all that was appended is written, and the segment is cut to its length. What comes later is refused.
     pub async fn close(&self) {
         let writer = self.writer.lock().ok().and_then(|mut slot| slot.take());
         let Some(writer) = writer else { return };
-        // The queue ends only with the writer, so this fails only if that is gone already.
-        let _ = self.queue.send(Message::End).await;
-        if !matches!(tokio::task::spawn_blocking(|| writer.join()).await, Ok(Ok(()))) {
-            error!("the audit journal's thread panicked");
+        let closing = async {
+            // The queue ends only with the writer, so this fails only if that is gone already.
+            let _ = self.queue.send(Message::End).await;
+            tokio::task::spawn_blocking(|| writer.join()).await
+        };
+        match tokio::time::timeout(CLOSE_DEADLINE, closing).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(_) => error!("the audit journal's thread panicked"),
+            Err(_) => error!("the disk does not answer: the audit journal's last segment is left as it is"),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here writes, so it runs beside a serving process.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::FileExt;
@@ -22,6 +23,8 @@ const READ_BYTES: usize = 64 << 10;
 pub(super) struct SegmentStart {
     action: String,
     kek_id: String,
+    /// Where a new chain begins: the last good record of the one before.
+    follows: Option<String>,
 }
 
 /// Why a line does not continue the chain.
@@ -41,8 +44,8 @@ pub enum ChainFault {
         /// The number that came.
         found: u64,
     },
-    /// Another chain begins in the middle of a segment, or without its first record.
-    #[error("chain {0} begins where it cannot")]
+    /// Another chain begins in the middle of a segment, without its first record, or after another record than it says.
+    #[error("chain {0} begins where it cannot: records before it are missing, or it is another journal's")]
     StrangeChain(ChainId),
     /// The segment does not begin with `SEGMENT_START`.
     #[error("the segment does not begin with SEGMENT_START")]
@@ -77,10 +80,9 @@ impl<'r> Follower<'r> {
     /// Takes the next line, without its line feed.
     pub(super) fn take<'a>(&mut self, bytes: &'a [u8]) -> Result<Line<'a>, ChainFault> {
         let line = Line::parse(bytes)?;
-        let begins_segment = self.key.is_none();
-        let key = match self.key.take() {
-            Some(key) => key,
-            None => self.key_of_segment(bytes, line.chain)?,
+        let (key, follows) = match self.key.take() {
+            Some(key) => (key, None),
+            None => self.begin_with(bytes, line.chain)?,
         };
         let verifies = line.verifies(&key);
         self.key = Some(key);
@@ -94,21 +96,26 @@ impl<'r> Follower<'r> {
                     return Err(ChainFault::OutOfOrder { expected: last.seq + 1, found: line.at.seq });
                 }
             }
-            Some(_) if begins_segment && line.follows(&Position::START) => {}
-            Some(_) => return Err(ChainFault::StrangeChain(line.chain)),
+            Some((chain, at)) => {
+                let follows = follows.and_then(|text| text.parse().ok());
+                if !line.follows(&Position::START) || follows != Some(Receipt { chain, at }) {
+                    return Err(ChainFault::StrangeChain(line.chain));
+                }
+            }
         }
         self.last = Some((line.chain, line.at));
         Ok(line)
     }
 
-    fn key_of_segment(&self, bytes: &[u8], chain: ChainId) -> Result<MacKey, ChainFault> {
+    /// The key of the segment that `bytes` begins, and what it says it follows.
+    fn begin_with(&self, bytes: &[u8], chain: ChainId) -> Result<(MacKey, Option<String>), ChainFault> {
         let start: SegmentStart = serde_json::from_slice(bytes).map_err(|_| ChainFault::NoSegmentStart)?;
         if start.action != "SEGMENT_START" {
             return Err(ChainFault::NoSegmentStart);
         }
         let kek_id: Result<KekId, _> = start.kek_id.parse();
         let key = kek_id.ok().and_then(|id| self.ring.journal_key(id, &chain.to_string()));
-        key.ok_or(ChainFault::UnknownKek(start.kek_id))
+        key.map(|key| (key, start.follows)).ok_or(ChainFault::UnknownKek(start.kek_id))
     }
 }
 
@@ -121,8 +128,10 @@ pub(super) struct SegmentScan {
     pub(super) lines: u64,
     /// What stands behind them, zeros taken off: torn, or changed.
     pub(super) torn_len: u64,
-    /// Whether there is a whole line in it.
+    /// Whether there is a whole line in it that was changed or moved.
     pub(super) torn_has_lines: bool,
+    /// Whether it is a crash's hole, with whole lines behind: pages of one write can reach the disk in any order.
+    pub(super) torn_has_hole: bool,
     /// What was wrong with the first line that was not good, if it was whole.
     pub(super) fault: Option<ChainFault>,
 }
@@ -153,7 +162,9 @@ pub(super) fn scan_segment(
             Some(Err(fault)) => Some(fault),
             None => None,
         };
-        scan.fault = fault;
+        // No record holds a zero byte: where one stands, the disk has not got what was written there.
+        let is_hole = buffer.contains(&0);
+        scan.fault = fault.filter(|_| !is_hole);
         scan.torn_has_lines = whole;
         let mut torn = buffer.len() - buffer.iter().rev().take_while(|&&b| b == 0).count();
         let mut before = buffer.len();
@@ -171,6 +182,7 @@ pub(super) fn scan_segment(
             before += read;
         }
         scan.torn_len = torn as u64;
+        (scan.torn_has_lines, scan.torn_has_hole) = (scan.torn_has_lines && !is_hole, scan.torn_has_lines && is_hole);
         return Ok(scan);
     }
 }
@@ -186,8 +198,8 @@ pub struct Verification {
     pub chains: Vec<(ChainId, u64, Position)>,
     /// What is wrong, segment by segment.
     pub faults: Vec<(PathBuf, ChainFault)>,
-    /// Segments whose ordinal is missing between the first and the last.
-    pub missing_segments: Vec<u64>,
+    /// Ordinals that are missing between two segments: the first and the last of each gap.
+    pub missing_segments: Vec<(u64, u64)>,
     /// Bytes of an unfinished line at the very end: a crash, before anything was answered for it.
     pub torn_bytes: u64,
     /// Receipts that no record matches.
@@ -209,27 +221,35 @@ pub fn verify(
     mut progress: impl FnMut(u64),
 ) -> io::Result<Verification> {
     let mut report = Verification::default();
-    let mut wanted: std::collections::HashMap<(ChainId, u64), Receipt> =
-        receipts.iter().map(|receipt| ((receipt.chain, receipt.at.seq), *receipt)).collect();
+    let mut wanted: HashSet<Receipt> = receipts.iter().copied().collect();
     let segments = segment::list(dir)?;
     let mut follower = Follower::new(ring);
     for (index, (ordinal, path)) in segments.iter().enumerate() {
-        if let Some((before, _)) = index.checked_sub(1).map(|i| &segments[i]) {
-            report.missing_segments.extend(before + 1..*ordinal);
+        if let Some((before, _)) = index.checked_sub(1).map(|i| &segments[i])
+            && before + 1 < *ordinal
+        {
+            report.missing_segments.push((before + 1, ordinal - 1));
         }
-        let scan = scan_segment(path, &mut follower, |line| {
+        let is_last = index + 1 == segments.len();
+        let before = follower.last;
+        let mut seen = Vec::new();
+        let mut scan = scan_segment(path, &mut follower, |line| seen.push(Receipt { chain: line.chain, at: line.at }))?;
+        if is_last && (scan.fault.is_some() || scan.torn_len > 0) {
+            // It may have been written to while it was read.
+            follower.last = before;
+            seen.clear();
+            scan = scan_segment(path, &mut follower, |line| seen.push(Receipt { chain: line.chain, at: line.at }))?;
+        }
+        for receipt in seen {
             report.records += 1;
             match report.chains.last_mut() {
-                Some((chain, _, last)) if *chain == line.chain => *last = line.at,
-                _ => report.chains.push((line.chain, line.at.seq, line.at)),
+                Some((chain, _, last)) if *chain == receipt.chain => *last = receipt.at,
+                _ => report.chains.push((receipt.chain, receipt.at.seq, receipt.at)),
             }
-            if wanted.get(&(line.chain, line.at.seq)).is_some_and(|receipt| receipt.at == line.at) {
-                wanted.remove(&(line.chain, line.at.seq));
-            }
-        })?;
+            wanted.remove(&receipt);
+        }
         report.segments += 1;
         progress(scan.good_len + scan.torn_len);
-        let is_last = index + 1 == segments.len();
         let fault = scan.fault.or_else(|| (scan.torn_len > 0 && !is_last).then_some(ChainFault::Torn(scan.torn_len)));
         if let Some(fault) = fault {
             report.faults.push((path.clone(), fault));
@@ -239,7 +259,7 @@ pub fn verify(
             report.torn_bytes += scan.torn_len;
         }
     }
-    report.unmatched = receipts.iter().filter(|r| wanted.contains_key(&(r.chain, r.at.seq))).copied().collect();
+    report.unmatched = receipts.iter().filter(|receipt| wanted.contains(receipt)).copied().collect();
     Ok(report)
 }
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::caller::{Action, Caller, Method};
+use crate::caller::{Action, Caller, Method, OPERATOR};
 use crate::clock::as_rfc3339;
 use crate::names::{DeploymentId, KeyVersion, ProjectId, RequestId, VariableName};
 
@@ -63,7 +63,7 @@ pub struct Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DekNote {
-    /// Made by this operation.
+    /// About to be made.
     Created,
     /// Seen for the first time, and this project's from now on.
     Imported,
@@ -102,9 +102,17 @@ impl Record {
         record
     }
 
+    /// A project's DEK is about to be made, in the course of `cause`.
+    pub fn of_creation(project: &ProjectId, cause: &Self) -> Self {
+        let mut record = Self::of_import(project, cause);
+        record.action = "DEK_CREATE";
+        record.dek = Some(DekNote::Created);
+        record
+    }
+
     /// Something an operator does with `codec`.
     pub fn of_command(action: &'static str, command: &'static str) -> Self {
-        Self::new(action, command, "operator", "command-line", RequestId::fresh(), None)
+        Self::new(action, command, OPERATOR, "command-line", RequestId::fresh(), None)
     }
 
     /// Ends the record.

@@ -45,7 +45,7 @@ impl Segment {
         let path = segment_path(dir, ordinal);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         if durability == Durability::Fsync {
-            File::open(dir)?.sync_all()?;
+            File::open(dir).and_then(|dir| dir.sync_all()).inspect_err(|_| drop(std::fs::remove_file(&path)))?;
         }
         let preallocates = durability == Durability::Fsync;
         Ok(Self { file, path, ordinal, durability, preallocates, durable_len: 0, file_len: 0 })
@@ -83,6 +83,11 @@ impl Segment {
         self.file.sync_all()
     }
 
+    /// Takes the file away: nothing in it counts.
+    pub(super) fn remove(self) -> io::Result<()> {
+        std::fs::remove_file(&self.path)
+    }
+
     fn preallocate(&mut self, end: u64) -> io::Result<()> {
         let target = end + end.clamp(PREALLOCATED_BYTES_MIN, PREALLOCATED_BYTES_MAX);
         let zeros = vec![0; (target - self.file_len) as usize];
@@ -108,7 +113,9 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        if let Some(ordinal) = path.file_name().and_then(|name| ordinal_of(name.to_str()?)) {
+        let ordinal = path.file_name().and_then(|name| ordinal_of(name.to_str()?));
+        // Only what this program would have called so: other files are not its own.
+        if let Some(ordinal) = ordinal.filter(|ordinal| segment_path(dir, *ordinal) == path) {
             found.push((ordinal, path));
         }
     }
@@ -121,5 +128,7 @@ pub(super) fn segment_path(dir: &Path, ordinal: u64) -> PathBuf {
 }
 
 fn ordinal_of(name: &str) -> Option<u64> {
-    name.strip_prefix("segment-")?.strip_suffix(".jsonl")?.parse().ok()
+    let digits = name.strip_prefix("segment-")?.strip_suffix(".jsonl")?;
+    // Ten digits are more than a process writes; a longer number is somebody's joke.
+    (digits.len() == 10).then(|| digits.parse().ok())?
 }

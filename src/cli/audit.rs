@@ -66,8 +66,8 @@ fn print_report(report: &Verification, receipts: usize) {
     if report.torn_bytes > 0 {
         println!("{} bytes of an unfinished record at the end: a crash, or it is being written", report.torn_bytes);
     }
-    for ordinal in &report.missing_segments {
-        println!("MISSING: segment {ordinal}");
+    for (first, last) in &report.missing_segments {
+        println!("MISSING: segment {first}{}", if first == last { String::new() } else { format!(" to {last}") });
     }
     for (path, fault) in &report.faults {
         println!("BROKEN: {}: {fault}", path.display());

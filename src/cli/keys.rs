@@ -15,7 +15,7 @@ use origan_codec_host::crypto::{EncryptedDek, Kek};
 use super::Setting;
 use crate::app::{self, Secrets};
 use crate::audit::Journal;
-use crate::keys::{Imported, Importer, prove_kek};
+use crate::keys::{Imported, Importer, check_kek, prove_kek};
 use crate::names::ProjectId;
 use crate::store::DekState;
 use crate::store::foreign::{ForeignDek, ForeignTable};
@@ -91,8 +91,15 @@ async fn import_deks(command: ImportDeks, setting: Setting) -> anyhow::Result<Ex
     let ring = Secrets::ring(&setting.config, &setting.environment)?;
     let table = ForeignTable::open(&command.from, &command.table, &command.project_column, &command.dek_column).await?;
     let total = table.count().await.context("cannot count the rows to import")?;
-    let store = app::open_store(&setting.config).await?;
-    prove_kek(&*store, &ring).await?;
+    let store = match command.dry_run {
+        true => app::open_store_if_made(&setting.config).await?,
+        false => Some(app::open_store(&setting.config).await?),
+    };
+    match &store {
+        Some(store) if command.dry_run => check_kek(&**store, &ring).await?,
+        Some(store) => prove_kek(&**store, &ring).await?,
+        None => {}
+    }
     let mut settings = app::journal_settings(&setting.config);
     if let Some(dir) = command.audit_dir {
         settings.dir = dir;

@@ -27,7 +27,8 @@ impl FromRequestParts<Arc<Edge>> for Authenticated {
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
         let remote = parts.extensions.get::<Remote>().map(|remote| remote.0);
-        let caller = presented_token(&parts.headers).and_then(|token| edge.callers.authenticate(token));
+        let callers = edge.callers.load();
+        let caller = presented_token(&parts.headers).and_then(|token| callers.authenticate(token));
         let Some(caller) = caller else {
             edge.metrics.wrong_token();
             return Err(Problem::new(edge.wrong_tokens.count(remote, edge.limits.wrong_tokens_per_second)));

@@ -1,20 +1,29 @@
 //! Reading a body: JSON by its own word, not encoded, no larger than the route allows, in time. Wiped when done.
 
-use std::time::Duration;
+use std::ops::Deref;
+use std::sync::atomic::Ordering;
 
 use axum::extract::Request;
-use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
 use zeroize::Zeroizing;
 
+use super::Edge;
 use super::problem::{Code, Problem};
 
 /// Reserved on the caller's word alone; more is reserved as it arrives.
 const RESERVED_BYTES_MAX: usize = 64 << 10;
 
+/// A body, and its share of the memory for all of them.
+pub(super) struct ReadBody<'a> {
+    bytes: Zeroizing<Vec<u8>>,
+    reserved: usize,
+    edge: &'a Edge,
+}
+
 /// The body of `request`, at most `limit` bytes.
-pub(super) async fn read(request: Request, limit: usize, timeout: Duration) -> Result<Zeroizing<Vec<u8>>, Problem> {
+pub(super) async fn read(edge: &Edge, request: Request, limit: usize) -> Result<ReadBody<'_>, Problem> {
     if !is_plain_json(request.headers()) {
         return Err(Problem::new(Code::UnsupportedMediaType));
     }
@@ -23,38 +32,80 @@ pub(super) async fn read(request: Request, limit: usize, timeout: Duration) -> R
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
     }
-    let reading = collect(request.into_body(), limit, announced.unwrap_or(0));
-    tokio::time::timeout(timeout, reading).await.unwrap_or_else(|_| Err(Problem::new(Code::RequestTimeout)))
+    let reading = collect(edge, request.into_body(), limit, announced.unwrap_or(0));
+    tokio::time::timeout(edge.body_timeout, reading).await.unwrap_or_else(|_| Err(Problem::new(Code::RequestTimeout)))
 }
 
-async fn collect(mut body: axum::body::Body, limit: usize, announced: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    let mut collected = Zeroizing::new(Vec::with_capacity(announced.min(RESERVED_BYTES_MAX)));
+async fn collect(
+    edge: &Edge,
+    mut body: axum::body::Body,
+    limit: usize,
+    announced: usize,
+) -> Result<ReadBody<'_>, Problem> {
+    let mut collected = ReadBody { bytes: Zeroizing::new(Vec::new()), reserved: 0, edge };
+    collected.grow(announced.min(RESERVED_BYTES_MAX))?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::detailed(Code::InvalidJson, "the body ended before its end"))?;
         let Ok(piece) = frame.into_data() else { continue };
-        if collected.len() + piece.len() > limit {
+        let length = collected.len() + piece.len();
+        if length > limit {
             return Err(too_large(limit));
         }
-        if collected.len() + piece.len() > collected.capacity() {
-            // `Vec` would leave a copy behind when it grows; what is replaced here is wiped.
-            let capacity = (2 * collected.capacity()).max(collected.len() + piece.len());
-            let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
-            larger.extend_from_slice(&collected);
-            collected = larger;
+        if length > collected.reserved {
+            collected.grow(length.max(2 * collected.reserved))?;
         }
-        collected.extend_from_slice(&piece);
+        collected.bytes.extend_from_slice(&piece);
     }
     Ok(collected)
 }
 
+impl ReadBody<'_> {
+    /// Room for `capacity` bytes, out of the memory for all. `Vec` would leave a copy behind when it grows; what is replaced here
+    /// is wiped.
+    fn grow(&mut self, capacity: usize) -> Result<(), Problem> {
+        let more = capacity - self.reserved;
+        let before = self.edge.bodies_bytes.fetch_add(more, Ordering::Relaxed);
+        self.reserved = capacity;
+        if before + more > self.edge.limits.bodies_bytes {
+            return Err(Problem::new(Code::Overloaded));
+        }
+        let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+        larger.extend_from_slice(&self.bytes);
+        self.bytes = larger;
+        Ok(())
+    }
+}
+
+impl Drop for ReadBody<'_> {
+    fn drop(&mut self) {
+        self.edge.bodies_bytes.fetch_sub(self.reserved, Ordering::Relaxed);
+    }
+}
+
+impl Deref for ReadBody<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Said once, and nothing else: what is chunked and compressed too would be read as if it were chunked alone.
 fn is_plain_json(headers: &HeaderMap) -> bool {
-    let is_json = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
-        let mut parts = value.split(';').map(str::trim);
-        let essence = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
-        essence && parts.all(|parameter| parameter.is_empty() || parameter.eq_ignore_ascii_case("charset=utf-8"))
-    });
-    is_json
-        && headers.get_all(CONTENT_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    says_only(headers, CONTENT_ENCODING, "identity")
+        && says_only(headers, TRANSFER_ENCODING, "chunked")
+        && headers.get_all(CONTENT_TYPE).iter().count() == 1
+        && headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json)
+}
+
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    essence && parts.all(|parameter| parameter.is_empty() || parameter.eq_ignore_ascii_case("charset=utf-8"))
+}
+
+fn says_only(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
+    headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
 }
 
 fn too_large(limit: usize) -> Problem {

@@ -26,7 +26,7 @@ pub(super) async fn decrypt_value(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(request, edge.limits.body_bytes, edge.body_timeout).await?;
+    let body = body::read(&edge, request, edge.limits.body_bytes).await?;
     let call = parse_decrypt_value(&body)?;
     let answered = edge.ready()?.decrypt_value(&context, call).await?;
     let value = answered.value.expose_secret();
@@ -40,7 +40,7 @@ pub(super) async fn decrypt_all(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(request, edge.limits.batch_body_bytes, edge.body_timeout).await?;
+    let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
     let call = parse_decrypt_all(&body, edge.limits.variables)?;
     let partial = call.partial;
     let answered = edge.ready()?.decrypt_all(&context, call).await?;

@@ -35,7 +35,9 @@ pub(super) async fn around(State(edge): State<Arc<Edge>>, mut request: Request, 
     let request_id = presented.unwrap_or_else(RequestId::fresh);
     request.extensions_mut().insert(request_id.clone());
 
-    let mut response = match InFlight::enter(&edge) {
+    // Who looks whether it lives gets an answer however much there is to do.
+    let is_work = request.method() == http::Method::POST;
+    let mut response = match InFlight::enter(&edge, is_work) {
         None => Problem::new(Code::Overloaded).into_response(),
         Some(_in_flight) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
             Ok(response) => response,
@@ -116,10 +118,10 @@ fn log(request_id: &RequestId, route: Option<usize>, status: StatusCode, problem
 struct InFlight<'a>(&'a Edge);
 
 impl<'a> InFlight<'a> {
-    fn enter(edge: &'a Edge) -> Option<Self> {
+    fn enter(edge: &'a Edge, is_work: bool) -> Option<Self> {
         let before = edge.in_flight.fetch_add(1, Ordering::Relaxed);
         let entered = Self(edge);
-        (before < edge.requests_max).then_some(entered)
+        (!is_work || before < edge.requests_max).then_some(entered)
     }
 }
 

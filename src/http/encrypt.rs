@@ -21,7 +21,7 @@ pub(super) async fn encrypt(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(request, edge.limits.body_bytes, edge.body_timeout).await?;
+    let body = body::read(&edge, request, edge.limits.body_bytes).await?;
     let call = parse_encrypt(&body)?;
     let answered = edge.ready()?.encrypt(&context, call).await?;
     let (encrypted, encrypted_dek) = (answered.value.sealed, answered.value.encrypted_dek.encode());
@@ -37,7 +37,7 @@ pub(super) async fn encrypt_all(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(request, edge.limits.batch_body_bytes, edge.body_timeout).await?;
+    let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
     let call = parse_encrypt_all(&body, edge.limits.variables)?;
     let answered = edge.ready()?.encrypt_all(&context, call).await?;
     let mut json = Json::object(2 * body.len() + 256);

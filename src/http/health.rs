@@ -28,8 +28,8 @@ pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Result<&'static str
 
 /// It can do its work: the KEK is proven, the journal takes records, it is not about to end.
 fn is_ready(edge: &Edge) -> bool {
-    let takes_records = |service: &Arc<Service>| !service.journal.gauges().is_failing.load(Ordering::Relaxed);
-    edge.service.get().is_some_and(takes_records) && !edge.draining.load(Ordering::Relaxed)
+    let takes_records = edge.service.get().is_some_and(|service| service.journal.takes_records());
+    takes_records && !edge.draining.load(Ordering::Relaxed)
 }
 
 pub(super) async fn metrics(State(edge): State<Arc<Edge>>) -> Response {
@@ -101,6 +101,6 @@ fn write_service(
         json.number("commits", load(&gauges.commits));
         json.number("meanCommitMicroseconds", load(&gauges.commit_time_us) / load(&gauges.commits).max(1));
         json.number("failures", load(&gauges.failures));
-        json.boolean("failing", gauges.is_failing.load(Ordering::Relaxed));
+        json.boolean("failing", !journal.takes_records());
     });
 }

@@ -15,6 +15,11 @@ use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use super::problem::{Code, Problem, code_of_envelope};
 use crate::names::{KeyVersion, NameError, VariableName};
 
+/// Fields of one object that are ignored; more are no oversight.
+const UNKNOWN_FIELDS_MAX: usize = 256;
+/// Names of all variables together, in bytes: they go into the record.
+const NAMES_BYTES_MAX: usize = 1 << 20;
+
 /// A JSON object with the fields it knows.
 pub(super) trait Object<'de>: Default {
     /// Their names.
@@ -159,11 +164,16 @@ impl<'de, V: Variable<'de>> Visitor<'de> for VariablesSeed<'_, V> {
         let trace = self.0;
         let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
         let mut variables = Vec::new();
+        let mut names_bytes = 0;
         while let Some(Text(name)) = map.next_key()? {
             // Until the name is known to be one, no variable is to blame.
             trace.place.replace(Place { variable: None, field: Some("variables") });
             if variables.len() == trace.variables_max {
                 return Err(trace.refuse(Code::PayloadTooLarge, format!("more than {} variables", trace.variables_max)));
+            }
+            names_bytes += name.len();
+            if names_bytes > NAMES_BYTES_MAX {
+                return Err(trace.refuse(Code::PayloadTooLarge, "the names of the variables are too long together"));
             }
             let parsed: VariableName = trace.parsed(name.parse())?;
             trace.place.replace(Place { variable: Some(name.clone().into_owned()), field: None });
@@ -209,6 +219,9 @@ impl<'de, T: Object<'de>> Visitor<'de> for ObjectSeed<'_, T> {
                 None => unknown.insert(key),
             };
             trace.place.borrow_mut().field = field.map(|field| T::FIELDS[field]);
+            if unknown.len() > UNKNOWN_FIELDS_MAX {
+                return Err(trace.refuse(Code::InvalidRequest, "too many unknown fields"));
+            }
             if !is_new {
                 return Err(trace.refuse(Code::DuplicateKey, "a key appears twice"));
             }
@@ -277,6 +290,9 @@ impl<'de> Visitor<'de> for PassOver<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
         while let Some(Text(key)) = map.next_key()? {
+            if seen.len() == UNKNOWN_FIELDS_MAX {
+                return Err(self.0.refuse(Code::InvalidRequest, "too many unknown fields"));
+            }
             if !seen.insert(key) {
                 return Err(self.0.refuse(Code::DuplicateKey, "a key appears twice"));
             }

@@ -19,7 +19,7 @@ pub(super) async fn generate_dek(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(request, edge.limits.body_bytes, edge.body_timeout).await?;
+    let body = body::read(&edge, request, edge.limits.body_bytes).await?;
     let fields: GenerateFields = json::parse(&body, 0)?;
     let project_id = required(fields.project_id, "projectId")?;
     let answered = edge.ready()?.generate_dek(&context, project_id).await?;
@@ -34,7 +34,7 @@ pub(super) async fn decrypt_dek(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(request, edge.limits.body_bytes, edge.body_timeout).await?;
+    let body = body::read(&edge, request, edge.limits.body_bytes).await?;
     let fields: DekFields = json::parse(&body, 0)?;
     let project_id = required(fields.project_id, "projectId")?;
     let encrypted_dek = required(fields.encrypted_dek, "encryptedDEK")?;

@@ -54,6 +54,10 @@ impl DekCache {
         self.0.invalidate(key).await;
     }
 
+    pub(super) async fn wipe_expired(&self) {
+        self.0.run_pending_tasks().await;
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.0.entry_count()
     }

@@ -15,9 +15,9 @@ use crate::store::{DekOrigin, DekState, DekStore};
 pub struct Importer {
     /// Under which they open.
     pub ring: Arc<KeyRing>,
-    /// Where they go.
-    pub store: Arc<dyn DekStore>,
-    /// Where it is recorded. None: nothing is written, only told what would be.
+    /// Where they go. None: it is not made yet, and this is a dry run.
+    pub store: Option<Arc<dyn DekStore>>,
+    /// Where it is recorded. None: a dry run, nothing is written.
     pub journal: Option<Arc<Journal>>,
     /// Whether the projects go on encrypting under them.
     pub as_primary: bool,
@@ -48,28 +48,35 @@ impl Importer {
         };
         let fingerprint = self.ring.fingerprint(kek_id, &dek).map_err(unwrap_fault)?;
         let wrapped = WrappedDek { kek_id, encrypted_dek: encrypted_dek.clone() };
+        let Some(store) = &self.store else { return Ok(Imported::Added(self.first_state())) };
         let mut pause = Pause::new();
         let mut recorded = false;
         loop {
-            if let Some(row) = self.store.by_fingerprint(&fingerprint.0).await? {
+            if let Some(row) = store.by_fingerprint(&fingerprint.0).await? {
                 let is_ours = row.project_id == *project_id;
                 return Ok(if is_ours { Imported::Known } else { Imported::AnotherProjects });
             }
-            let newest = self.store.newest_version(project_id).await?;
+            let newest = store.newest_version(project_id).await?;
             let version = newest.map_or(Some(KeyVersion::FIRST), KeyVersion::next).ok_or(KeysError::Exhausted)?;
-            let has_primary = newest.is_some() && self.store.primary(project_id).await?.is_some();
-            let state = if self.as_primary && !has_primary { DekState::Primary } else { DekState::DecryptOnly };
+            let has_primary = newest.is_some() && store.primary(project_id).await?.is_some();
+            let state = if has_primary { DekState::DecryptOnly } else { self.first_state() };
             let Some(journal) = &self.journal else { return Ok(Imported::Added(state)) };
             if !recorded {
                 journal.append(&record_of(project_id, version)).await?;
                 recorded = true;
             }
             let row = new_row(&self.ring, project_id, version, &wrapped, &dek, state, DekOrigin::Imported)?;
-            if self.store.insert(&row).await? {
+            if store.insert(&row).await? {
                 return Ok(Imported::Added(state));
             }
             pause.or_give_up().await?;
         }
+    }
+}
+
+impl Importer {
+    fn first_state(&self) -> DekState {
+        if self.as_primary { DekState::Primary } else { DekState::DecryptOnly }
     }
 }
 

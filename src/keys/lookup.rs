@@ -22,36 +22,23 @@ use crate::store::{DekOrigin, DekRow, DekState, StoreError};
 /// Attempts to add a row while others add theirs, or while the database fails over.
 const INSERT_ATTEMPTS: u32 = 7;
 
-/// A project's primary DEK, and whether this call made it.
-pub struct Primary {
-    /// The DEK.
-    pub dek: Arc<ProjectDek>,
-    /// Whether it was made just now.
-    pub created: bool,
-}
-
 impl Keys {
-    /// The version that encrypts; made and committed if the project has none.
-    pub async fn primary_or_create(&self, _permit: &Permit, project_id: &ProjectId) -> Result<Primary, KeysError> {
+    /// The version that encrypts; made and committed if the project has none, in the course of `cause`.
+    pub async fn primary_or_create(
+        &self,
+        _permit: &Permit,
+        project_id: &ProjectId,
+        cause: &Record,
+    ) -> Result<Arc<ProjectDek>, KeysError> {
         let key = CacheKey::Primary(project_id.clone());
         if let Some(RawDek::Known(dek)) = self.cache.get(&key).await {
-            return Ok(Primary { dek, created: false });
+            return Ok(dek);
         }
-        // Set by the one load that made it, and read by the one call whose load that was.
-        let created = std::sync::atomic::AtomicBool::new(false);
-        let loaded = self
-            .cache
-            .get_or_load(key, async {
-                let (row, made) = self.find_or_insert_primary(project_id).await?;
-                created.store(made, std::sync::atomic::Ordering::Relaxed);
-                self.unwrap_row(row).map(RawDek::Known)
-            })
-            .await?;
-        let created = created.into_inner();
-        match loaded {
-            RawDek::Known(dek) => Ok(Primary { dek, created }),
-            RawDek::Unknown(_) => Err(KeysError::Corrupt("cache")),
-        }
+        let load = async {
+            let row = self.find_or_insert_primary(project_id, cause).await?;
+            self.unwrap_row(row).map(RawDek::Known)
+        };
+        known(self.cache.get_or_load(key, load).await?)
     }
 
     /// One version of a project's DEK. Never makes one.
@@ -90,7 +77,7 @@ impl Keys {
         }
         let load = async {
             let row = match self.store.by_encrypted_dek(encrypted_dek).await? {
-                Some(row) => row,
+                Some(row) => holding(row, encrypted_dek)?,
                 None => self.recognise_or_import(project_id, encrypted_dek, cause).await?,
             };
             refuse_others(project_id, &row)?;
@@ -115,7 +102,7 @@ impl Keys {
             return Err(KeysError::NotPrimary);
         };
         refuse_others(project_id, &row)?;
-        let dek = self.unwrap_row(row)?;
+        let dek = self.unwrap_row(holding(row, encrypted_dek)?)?;
         known(self.cache.get_or_load(key, async { Ok(RawDek::Known(dek)) }).await?)
     }
 
@@ -144,20 +131,28 @@ impl Keys {
         }
     }
 
-    async fn find_or_insert_primary(&self, project_id: &ProjectId) -> Result<(DekRow, bool), KeysError> {
+    async fn find_or_insert_primary(&self, project_id: &ProjectId, cause: &Record) -> Result<DekRow, KeysError> {
         let mut pause = Pause::new();
+        let mut recorded = false;
         loop {
-            if let Some(found) = self.try_find_or_insert_primary(project_id).await? {
-                return Ok(found);
+            if let Some(row) = self.store.primary(project_id).await? {
+                return Ok(row);
+            }
+            if !recorded {
+                // Durable before the row: no DEK without its record.
+                let mut record = Record::of_creation(project_id, cause);
+                record.end(Outcome::Allowed, None);
+                self.journal.append(&record).await?;
+                recorded = true;
+            }
+            if let Some(row) = self.try_insert_primary(project_id).await? {
+                return Ok(row);
             }
             pause.or_give_up().await?;
         }
     }
 
-    async fn try_find_or_insert_primary(&self, project_id: &ProjectId) -> Result<Option<(DekRow, bool)>, KeysError> {
-        if let Some(row) = self.store.primary(project_id).await? {
-            return Ok(Some((row, false)));
-        }
+    async fn try_insert_primary(&self, project_id: &ProjectId) -> Result<Option<DekRow>, KeysError> {
         let version = self.next_version(project_id).await?;
         let dek = Dek::generate()?;
         let wrapped = self.ring.wrap_dek(&dek)?;
@@ -165,7 +160,7 @@ impl Keys {
         match self.store.insert(&row).await {
             Ok(true) => {
                 info!(project.id = %project_id, dek.version = %version, "made a project's DEK");
-                Ok(Some((row, true)))
+                Ok(Some(row))
             }
             // Another process took the version first.
             Ok(false) => Ok(None),
@@ -325,6 +320,15 @@ impl RowMacParts<'_> {
 fn refuse_others(project_id: &ProjectId, row: &DekRow) -> Result<(), KeysError> {
     let same = row.project_id.as_str().as_bytes().ct_eq(project_id.as_str().as_bytes());
     if bool::from(same) { Ok(()) } else { Err(KeysError::NotRecognised) }
+}
+
+/// The digest led to `row`; does it hold what was presented? If not, somebody altered the digest.
+fn holding(row: DekRow, encrypted_dek: &EncryptedDek) -> Result<DekRow, KeysError> {
+    if row.encrypted_dek == *encrypted_dek {
+        return Ok(row);
+    }
+    error!(project.id = %row.project_id, dek.version = %row.version, "ALARM: a row's digest is that of another encrypted DEK");
+    Err(KeysError::Corrupt("its digest is another encrypted DEK's"))
 }
 
 fn known(found: RawDek) -> Result<Arc<ProjectDek>, KeysError> {

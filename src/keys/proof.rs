@@ -26,6 +26,11 @@ pub enum KekProofError {
     Randomness(#[from] RandomnessUnavailable),
 }
 
+/// As [`prove_kek`], without leaving anything: a store that has no canary yet is as good as any.
+pub async fn check_kek(store: &dyn DekStore, ring: &KeyRing) -> Result<(), KekProofError> {
+    if store.canaries().await?.is_empty() { Ok(()) } else { prove_kek(store, ring).await }
+}
+
 /// Opens the primary KEK's canary; leaves one if the store is empty.
 pub async fn prove_kek(store: &dyn DekStore, ring: &KeyRing) -> Result<(), KekProofError> {
     let ours = ring.primary_id();
@@ -37,7 +42,7 @@ pub async fn prove_kek(store: &dyn DekStore, ring: &KeyRing) -> Result<(), KekPr
         {
             return Err(KekProofError::WrongKek { ours, theirs: row.kek_id.to_string() });
         }
-        store.insert_canary(&Canary { kek_id: ours, sealed: ring.seal_canary()? }).await?;
+        store.insert_founding_canary(&Canary { kek_id: ours, sealed: ring.seal_canary()? }).await?;
     }
     // Read back: another replica may have been first, with another KEK.
     let known = store.canaries().await?;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use origan_codec_host::crypto::{EncryptedDek, Plaintext};
 
 use super::{Answered, Context, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable, Refusal, Service};
-use crate::audit::record::DekNote;
 use crate::audit::{Pending, Withheld};
 use crate::caller::Action;
 use crate::keys::ProjectDek;
@@ -103,13 +102,7 @@ impl Service {
     ) -> Result<Arc<ProjectDek>, Refusal> {
         let dek = match encrypted_dek {
             Some(named) => self.keys.recorded(permit, project_id, named).await?,
-            None => {
-                let primary = self.keys.primary_or_create(permit, project_id).await?;
-                if primary.created {
-                    pending.record().dek = Some(DekNote::Created);
-                }
-                primary.dek
-            }
+            None => self.keys.primary_or_create(permit, project_id, pending.record()).await?,
         };
         pending.record().key_versions = vec![dek.version()];
         Ok(dek)

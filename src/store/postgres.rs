@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Error, Postgres, SqlSafeStr};
+use sqlx::{ConnectOptions, Connection, Error, PgConnection, Postgres, Row, SqlSafeStr};
 
 use super::rows::SqlStore;
 use super::sqlite::newer_schema;
 use super::{OpenStoreError, StoreError};
+
+/// For the connection and all migrations.
+const MIGRATION_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The PostgreSQL store.
 pub type PostgresStore = SqlStore<Postgres>;
@@ -16,6 +19,23 @@ pub type PostgresStore = SqlStore<Postgres>;
 impl PostgresStore {
     /// Connects to `url` and brings the schema up to date. What may pass by waiting is [`OpenStoreError::NotNow`].
     pub async fn open(url: &str, connections: u32, deadline: Duration) -> Result<Self, OpenStoreError> {
+        // A server that falls silent in the middle of it would be waited for without end.
+        let opening = Self::open_and_migrate(url, connections, deadline);
+        tokio::time::timeout(MIGRATION_DEADLINE, opening).await.unwrap_or_else(|_| {
+            let why =
+                format!("no answer in {} s while the schema was brought up to date", MIGRATION_DEADLINE.as_secs());
+            Err(OpenStoreError::NotNow(StoreError::Unavailable(why)))
+        })
+    }
+
+    /// Whether the schema is there. Makes nothing.
+    pub async fn is_made(url: &str) -> Result<bool, OpenStoreError> {
+        let mut connection = PgConnection::connect(url).await.map_err(|error| not_now(&error))?;
+        let found = sqlx::query("SELECT to_regclass('project_dek') IS NOT NULL").fetch_one(&mut connection).await;
+        found.and_then(|row| row.try_get(0)).map_err(|error| not_now(&error))
+    }
+
+    async fn open_and_migrate(url: &str, connections: u32, deadline: Duration) -> Result<Self, OpenStoreError> {
         let options: PgConnectOptions = url.parse().map_err(|_: Error| OpenStoreError::Never {
             place: "DATABASE_URL".into(),
             message: "is not a postgres:// URL".into(),

@@ -1,6 +1,7 @@
 //! The SQL, once for both databases, and rows in and out.
 //!
-//! Both take `$1` placeholders, `ON CONFLICT` and partial indexes; numbers are 64-bit in both.
+//! Both take `$1` placeholders, `ON CONFLICT` and partial indexes; numbers are 64-bit in both. What writes is fetched with
+//! `fetch_all`: SQLite commits with the last step, and sqlx takes that step, and tells how it went, only when it reads to the end.
 
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ const INSERT: &str = "INSERT INTO project_dek \
 const LEASE: &str = "UPDATE project_dek SET encryptions = encryptions + $3 \
      WHERE project_id = $1 AND version = $2 AND encryptions + $3 <= $4 RETURNING encryptions";
 const CANARIES: &str = "SELECT kek_id, sealed FROM kek_canary";
-const INSERT_CANARY: &str =
-    "INSERT INTO kek_canary (kek_id, sealed, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING kek_id";
+// `founding` is unique: of two processes that begin on an empty store at once, the database lets one be first.
+const INSERT_FOUNDING_CANARY: &str = "INSERT INTO kek_canary (kek_id, sealed, founding, created_at) VALUES ($1, $2, 1, $3) ON CONFLICT DO NOTHING RETURNING kek_id";
 const ROWS_BY_KEK: &str = "SELECT kek_id, COUNT(*) FROM project_dek GROUP BY kek_id ORDER BY kek_id";
 const PING: &str = "SELECT COUNT(*) FROM kek_canary";
 
@@ -95,7 +96,7 @@ where
             .bind(row.state.name())
             .bind(row.origin.name())
             .bind(row.created_at_ms);
-        Ok(self.in_time(query.fetch_optional(&self.pool)).await?.is_some())
+        Ok(!self.in_time(query.fetch_all(&self.pool)).await?.is_empty())
     }
 
     async fn lease(&self, project_id: &ProjectId, version: KeyVersion, count: u64) -> Result<Option<u64>, StoreError> {
@@ -104,10 +105,8 @@ where
             .bind(i64::from(version.number()))
             .bind(count.min(ENCRYPTIONS_MAX) as i64)
             .bind(ENCRYPTIONS_MAX as i64);
-        match self.in_time(query.fetch_optional(&self.pool)).await? {
-            Some(row) => Ok(Some(get::<DB, i64>(&row, 0)? as u64)),
-            None => Ok(None),
-        }
+        let rows = self.in_time(query.fetch_all(&self.pool)).await?;
+        rows.first().map(|row| Ok(get::<DB, i64>(row, 0)? as u64)).transpose()
     }
 
     async fn canaries(&self) -> Result<Vec<Canary>, StoreError> {
@@ -122,13 +121,13 @@ where
         rows.iter().map(canary).collect()
     }
 
-    async fn insert_canary(&self, canary: &Canary) -> Result<(), StoreError> {
+    async fn insert_founding_canary(&self, canary: &Canary) -> Result<(), StoreError> {
         let kek_id = canary.kek_id.to_string();
-        let query = sqlx::query::<DB>(INSERT_CANARY)
+        let query = sqlx::query::<DB>(INSERT_FOUNDING_CANARY)
             .bind(kek_id.as_str())
             .bind(canary.sealed.clone())
             .bind(crate::clock::unix_ms());
-        self.in_time(query.fetch_optional(&self.pool)).await.map(|_| ())
+        self.in_time(query.fetch_all(&self.pool)).await.map(|_| ())
     }
 
     async fn any_row(&self) -> Result<Option<DekRow>, StoreError> {

@@ -48,14 +48,18 @@ impl Past {
                 return Ok(past);
             }
             if scan.torn_len > 0 {
-                past.repaired = Some(keep_torn_end(path, &scan)?);
+                past.repaired.get_or_insert(keep_torn_end(path, &scan)?);
             }
             // The torn line, or the zeros ahead of the records.
             let file = fs::OpenOptions::new().write(true).open(path)?;
             file.set_len(scan.good_len)?;
             file.sync_all()?;
+            match follower.last {
+                // Behind a hole stood whole lines, which nobody was told of; still their numbers are not given again.
+                Some((chain, at)) if scan.torn_has_hole => past.follows = Some(Receipt { chain, at }),
+                last => past.continues = last,
+            }
             if follower.last.is_some() {
-                past.continues = follower.last;
                 return Ok(past);
             }
         }

@@ -13,8 +13,8 @@ use tracing::{error, info, warn};
 use super::past::Past;
 use super::{AuditUnavailable, Gauges, JournalSettings, Message};
 use crate::audit::chain::{ChainEnd, Position, Receipt, body_of};
-use crate::audit::segment::Segment;
-use crate::clock::as_rfc3339;
+use crate::audit::segment::{self, Segment};
+use crate::clock::{as_rfc3339, unix_ms};
 
 /// Most records in one commit.
 const BATCH_RECORDS_MAX: usize = 4_096;
@@ -102,7 +102,10 @@ impl Writer {
             return Ok(());
         }
         let started = Instant::now();
-        if let Err(cause) = self.write() {
+        self.gauges.commit_since_ms.store(unix_ms(), Ordering::Relaxed);
+        let written = self.write();
+        self.gauges.commit_since_ms.store(0, Ordering::Relaxed);
+        if let Err(cause) = written {
             self.end.rewind(before);
             self.fail(&cause);
             return Err(AuditUnavailable);
@@ -135,15 +138,26 @@ impl Writer {
 
     /// A new segment with its first record.
     pub(super) fn begin_segment(&mut self, start: &SegmentStart) -> io::Result<()> {
-        let mut segment = Segment::create(&self.settings.dir, self.next_ordinal, self.settings.durability)?;
-        self.next_ordinal += 1;
+        let ordinal = self.next_ordinal;
+        let begun = self.try_begin_segment(ordinal, start);
+        // A file that could not be taken away again keeps its number; a number without a file would be missed.
+        if begun.is_ok() || segment::segment_path(&self.settings.dir, ordinal).exists() {
+            self.next_ordinal += 1;
+        }
+        begun
+    }
+
+    fn try_begin_segment(&mut self, ordinal: u64, start: &SegmentStart) -> io::Result<()> {
+        let mut segment = Segment::create(&self.settings.dir, ordinal, self.settings.durability)?;
         let before = self.end.last();
         self.buffer.clear();
         self.end.append(&body_of(start), &mut self.buffer);
         if let Err(cause) = segment.append(&self.buffer) {
             self.end.rewind(before);
-            // What it holds is not of the chain.
-            let _ = segment.cut();
+            // What it holds is not of the chain. Where it cannot be taken away, verification shows it.
+            if let Err(stays) = segment.remove() {
+                warn!(error = %stays, "a segment that could not be begun stays in the audit journal");
+            }
             return Err(cause);
         }
         self.gauges.segment.store(segment.ordinal(), Ordering::Relaxed);

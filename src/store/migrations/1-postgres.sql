@@ -18,5 +18,6 @@ CREATE UNIQUE INDEX project_dek_primary ON project_dek (project_id) WHERE state 
 CREATE TABLE kek_canary (
     kek_id     TEXT   NOT NULL PRIMARY KEY COLLATE "C",
     sealed     BYTEA  NOT NULL,
+    founding   BIGINT UNIQUE,
     created_at BIGINT NOT NULL
 );

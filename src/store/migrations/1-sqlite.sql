@@ -18,5 +18,6 @@ CREATE UNIQUE INDEX project_dek_primary ON project_dek (project_id) WHERE state 
 CREATE TABLE kek_canary (
     kek_id     TEXT    NOT NULL PRIMARY KEY,
     sealed     BLOB    NOT NULL,
+    founding   INTEGER UNIQUE,
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
