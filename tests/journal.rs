@@ -20,6 +20,16 @@ async fn ended(launch: Launch, records: usize) -> (Launch, Vec<String>) {
     (codec.launch.clone(), receipts)
 }
 
+/// What is done to the lines of a segment.
+type Change = Box<dyn FnOnce(Vec<String>) -> Vec<String>>;
+
+/// The SEGMENT_START of the last segment.
+fn last_start(launch: &Launch) -> Option<serde_json::Value> {
+    crate::support::codec::records(&launch.journal_dir())
+        .into_iter()
+        .rfind(|record| record["action"] == "SEGMENT_START")
+}
+
 fn segments(launch: &Launch) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> =
         std::fs::read_dir(launch.journal_dir()).expect("a journal").map(|e| e.expect("entry").path()).collect();
@@ -57,7 +67,7 @@ async fn every_way_to_change_it_shows() {
     let good = std::fs::read(path).expect("readable");
     assert!(verify(&launch, &[&receipts[0], &receipts[19]]).status.success());
     assert!(!good.contains(&0), "the zeros are cut off at the end");
-    let tampered: Vec<(&str, &str, Box<dyn FnOnce(Vec<String>) -> Vec<String>>)> = vec![
+    let tampered: Vec<(&str, &str, Change)> = vec![
         (
             "a value changed",
             "does not verify",
@@ -173,10 +183,7 @@ async fn a_torn_tail_is_cut_kept_and_noted_and_the_chain_goes_on() {
         std::fs::write(&active, [&before[..], &tail].concat()).expect("written");
         let is_torn = tail.iter().any(|&b| b != 0);
         let (_, more) = ended(launch.clone(), 2).await;
-        let note = crate::support::codec::records(&launch.journal_dir())
-            .into_iter()
-            .filter(|r| r["action"] == "SEGMENT_START")
-            .next_back();
+        let note = last_start(&launch);
         assert_eq!(note.expect("a note").get("repaired").is_some(), is_torn, "{case}");
         assert_eq!(std::fs::read(&active).expect("readable"), before, "{case}");
         let all: Vec<&str> = receipts.iter().chain(&more).map(String::as_str).collect();
@@ -215,10 +222,7 @@ async fn tampering_before_a_start_stays_as_evidence_and_a_new_chain_says_what_it
     let (_, more) = ended(launch.clone(), 2).await;
     assert_eq!(std::fs::read(&path).expect("readable"), tampered);
     assert_ne!(receipts[0][..16], more[0][..16], "seq numbers of the old chain are not used again");
-    let start = crate::support::codec::records(&launch.journal_dir())
-        .into_iter()
-        .filter(|r| r["action"] == "SEGMENT_START")
-        .next_back();
+    let start = last_start(&launch);
     let follows = start.expect("a start")["follows"].as_str().expect("what it follows").to_owned();
     assert!(follows.starts_with(&format!("{}:5:", &receipts[0][..16])), "{follows}");
     unsound(&launch, "record 6 does not verify");

@@ -112,7 +112,7 @@ impl DevFiles {
         if environment.service_token.is_none() {
             let mut bytes = Zeroizing::new([0; 24]);
             getrandom::fill(&mut *bytes).context("the operating system's randomness is unavailable")?;
-            let fresh = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes));
+            let fresh = Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes));
             environment.service_token = Some(ServiceToken::new(kept(&self.token, &fresh)?.to_string()));
         }
         Ok(())

@@ -91,10 +91,9 @@ impl<'r> Follower<'r> {
         }
         match self.last {
             None => {}
+            Some((chain, last)) if chain == line.chain && line.follows(&last) => {}
             Some((chain, last)) if chain == line.chain => {
-                if !line.follows(&last) {
-                    return Err(ChainFault::OutOfOrder { expected: last.seq + 1, found: line.at.seq });
-                }
+                return Err(ChainFault::OutOfOrder { expected: last.seq + 1, found: line.at.seq });
             }
             Some((chain, at)) => {
                 let follows = follows.and_then(|text| text.parse().ok());

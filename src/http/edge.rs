@@ -96,8 +96,8 @@ fn write_problem(response: &mut Response, problem: &Problem, request_id: &Reques
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if let Some(receipt) = problem.receipt {
-        response.extensions_mut().insert(receipt);
+    if let Some(receipt) = &problem.receipt {
+        response.extensions_mut().insert(**receipt);
     }
 }
 

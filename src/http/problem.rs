@@ -160,7 +160,7 @@ pub(super) struct Problem {
     pub(super) detail: Cow<'static, str>,
     pub(super) variable: Option<String>,
     pub(super) policy_code: Option<&'static str>,
-    pub(super) receipt: Option<Receipt>,
+    pub(super) receipt: Option<Box<Receipt>>,
     /// For the log alone.
     pub(super) internal: Option<String>,
 }
@@ -231,7 +231,7 @@ impl From<Refusal> for Problem {
         Self {
             variable: refusal.variable.map(|name| name.to_string()),
             policy_code,
-            receipt: refusal.receipt,
+            receipt: refusal.receipt.map(Box::new),
             internal: refusal.internal,
             ..Self::new(code_of(refusal.cause))
         }
