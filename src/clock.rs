@@ -1,5 +1,6 @@
 //! The wall clock, as it is written. TTLs and deadlines use the monotonic clock and are not here.
 
+use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -13,10 +14,52 @@ pub fn unix_ms() -> i64 {
 
 /// `2026-11-23T20:39:58.123Z` (RFC 3339).
 pub fn rfc3339(time: SystemTime) -> String {
-    DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true)
+    thread_local! {
+        /// The last second that was written, and how: most records of a second share all but its last digits.
+        static LAST: RefCell<(u64, String)> = RefCell::new((u64::MAX, String::new()));
+    }
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    LAST.with_borrow_mut(|(second, text)| {
+        if *second != since.as_secs() {
+            *text = DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true);
+            *second = since.as_secs();
+        }
+        let millis = since.subsec_millis();
+        let digits = [millis / 100, millis / 10 % 10, millis % 10].map(|digit| char::from(b'0' + digit as u8));
+        let mut written = String::with_capacity(text.len());
+        written.push_str(&text[..text.len().saturating_sub(4)]);
+        written.extend(digits);
+        written.push('Z');
+        written
+    })
 }
 
 /// For `#[serde(serialize_with)]`.
 pub(crate) fn as_rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&rfc3339(*time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_written_as_chrono_writes_them() {
+        for ms in [
+            0,
+            1,
+            999,
+            1_000,
+            1_700_000_000_123,
+            1_700_000_000_120,
+            1_700_000_000_999,
+            1_700_000_001_000,
+            253_402_300_799_999,
+        ] {
+            let time = UNIX_EPOCH + Duration::from_millis(ms);
+            let expected = DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true);
+            assert_eq!(rfc3339(time), expected);
+        }
+    }
 }

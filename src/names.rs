@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 const ID_LEN_MAX: usize = 128;
 /// Longest variable name, in bytes.
 const VARIABLE_NAME_LEN_MAX: usize = 256;
+const HEX: &[u8; 16] = b"0123456789abcdef";
 /// Longest request id taken over from a caller, in bytes.
 const REQUEST_ID_LEN_MAX: usize = 64;
 
@@ -118,7 +119,9 @@ impl RequestId {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         static PROCESS: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
         let process = PROCESS.get_or_init(|| getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())));
-        Self(format!("{process:016x}{:016x}", COUNT.fetch_add(1, Ordering::Relaxed)).into())
+        let number = u128::from(*process) << 64 | u128::from(COUNT.fetch_add(1, Ordering::Relaxed));
+        let digits: [u8; 32] = std::array::from_fn(|at| HEX[(number >> (4 * (31 - at)) & 15) as usize]);
+        Self(std::str::from_utf8(&digits).unwrap_or_default().into())
     }
 
     /// The caller's own, if it is `[A-Za-z0-9._-]{1,64}`; anything else is not trusted.

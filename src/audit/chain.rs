@@ -99,8 +99,11 @@ impl ChainEnd {
     pub(super) fn append(&mut self, body: &[u8], out: &mut Vec<u8>) -> Receipt {
         let start = out.len();
         let seq = self.last.seq + 1;
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, "{{\"chain\":\"{}\",\"seq\":{seq},", self.chain);
+        out.extend_from_slice(b"{\"chain\":\"");
+        push_hex(out, &self.chain.0.to_be_bytes());
+        out.extend_from_slice(b"\",\"seq\":");
+        push_decimal(out, seq);
+        out.push(b',');
         out.extend_from_slice(&body[1..body.len() - 1]);
         out.extend_from_slice(b",\"prev\":\"");
         push_hex(out, &self.last.hash);
@@ -164,10 +167,20 @@ impl FromStr for ChainId {
     }
 }
 
+impl Receipt {
+    /// `<chain>:<seq>:<hash>`, as bytes of ASCII.
+    pub fn to_ascii(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(16 + 1 + 20 + 1 + 64);
+        push_hex(&mut text, &self.chain.0.to_be_bytes());
+        push_decimal(text_after(&mut text, b':'), self.at.seq);
+        push_hex(text_after(&mut text, b':'), &self.at.hash);
+        text
+    }
+}
+
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:", self.chain, self.at.seq)?;
-        self.at.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&String::from_utf8_lossy(&self.to_ascii()))
     }
 }
 
@@ -216,12 +229,31 @@ impl Formatter for Harmless {
     }
 }
 
+/// Without `core::fmt`, which costs more than the hash does.
 fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
+        out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
+}
+
+fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+fn text_after(out: &mut Vec<u8>, separator: u8) -> &mut Vec<u8> {
+    out.push(separator);
+    out
 }
 
 fn hex_between(field: &[u8], before: &[u8], after: &[u8]) -> Result<Tag, NotALine> {

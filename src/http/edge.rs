@@ -49,7 +49,7 @@ pub(super) async fn around(State(edge): State<Arc<Edge>>, mut request: Request, 
         write_problem(&mut response, problem, &request_id);
     }
     if let Some(receipt) = response.extensions_mut().remove::<Receipt>()
-        && let Ok(text) = HeaderValue::try_from(receipt.to_string())
+        && let Ok(text) = HeaderValue::try_from(receipt.to_ascii())
     {
         response.headers_mut().insert(X_AUDIT_RECEIPT.clone(), text);
     }
