@@ -3,6 +3,7 @@
 //! [`record`] is what a record says, [`chain`] how records hang together, [`journal`] where they become durable,
 //! [`reader`] how they are read back: by `codec audit`, and by the sinks that drain the journal from a cursor of their own.
 
+mod canonical;
 pub mod chain;
 pub mod journal;
 pub mod reader;

@@ -16,7 +16,7 @@ pub fn unix_ms() -> i64 {
 pub fn rfc3339(time: SystemTime) -> String {
     thread_local! {
         /// The last second that was written, and how: most records of a second share all but its last digits.
-        static LAST: RefCell<(u64, String)> = RefCell::new((u64::MAX, String::new()));
+        static LAST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
     }
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     LAST.with_borrow_mut(|(second, text)| {

@@ -9,6 +9,7 @@ mod handle;
 mod import;
 mod lookup;
 mod proof;
+mod row;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -28,6 +28,23 @@ async fn refused_then_recovers(codec: &Codec, case: &str, mend: impl FnOnce()) {
     assert!(codec.log().contains("cannot be written"), "{case}");
 }
 
+/// The receipts of so many calls, and how many were refused.
+async fn answers(codec: &Codec, calls: usize) -> (Vec<String>, usize) {
+    let client = codec.client.keeping_connections();
+    let mut receipts = Vec::new();
+    for _ in 0..calls {
+        let answer = client.post("/decrypt-all", json!({"projectId": "p", "deploymentId": "d", "variables": {}})).await;
+        if answer.status == 200 {
+            receipts.push(answer.receipt().to_owned());
+        } else {
+            answer.refused(503, "audit_unavailable");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    let refused = calls - receipts.len();
+    (receipts, refused)
+}
+
 #[tokio::test]
 async fn a_full_disk() {
     // The process runs in a mount namespace of its own, its journal on 256 KB.
@@ -111,20 +128,7 @@ async fn a_disk_that_answers_eio_to_a_sync() {
         "inject=fdatasync:error=EIO:when=30..33",
     ]);
     let codec = launch.start().await;
-    let client = codec.client.keeping_connections();
-    let mut receipts = Vec::new();
-    let mut refused = 0;
-    for _ in 0..200 {
-        let answer = client.post("/decrypt-all", json!({"projectId": "p", "deploymentId": "d", "variables": {}})).await;
-        match answer.status {
-            200 => receipts.push(answer.receipt().to_owned()),
-            _ => {
-                answer.refused(503, "audit_unavailable");
-                refused += 1;
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+    let (receipts, refused) = answers(&codec, 200).await;
     assert!(refused > 0, "the fault did not strike");
     assert!(receipts.len() > 100, "it did not recover: {refused} refused");
     let receipts: Vec<&str> = receipts.iter().map(String::as_str).collect();
@@ -185,20 +189,7 @@ async fn a_folder_that_answers_eio_when_a_segment_begins() {
         "inject=fsync:error=EIO:when=12..15",
     ]);
     let codec = launch.start().await;
-    let client = codec.client.keeping_connections();
-    let mut receipts = Vec::new();
-    let mut refused = 0;
-    for _ in 0..120 {
-        let answer = client.post("/decrypt-all", json!({"projectId": "p", "deploymentId": "d", "variables": {}})).await;
-        match answer.status {
-            200 => receipts.push(answer.receipt().to_owned()),
-            _ => {
-                answer.refused(503, "audit_unavailable");
-                refused += 1;
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+    let (receipts, refused) = answers(&codec, 120).await;
     assert!(refused > 0 && receipts.len() > 60, "{refused} refused, {} answered", receipts.len());
     let receipts: Vec<&str> = receipts.iter().map(String::as_str).collect();
     codec.verify(&receipts);

@@ -5,12 +5,9 @@
 //! without the key breaks the chain; whoever cuts its end is shown by a receipt from beyond it.
 
 use std::fmt;
-use std::io::Write;
 use std::str::FromStr;
 
 use origan_codec_host::crypto::{MacKey, RandomnessUnavailable, Tag};
-use serde::Serialize;
-use serde_json::ser::{CompactFormatter, Formatter};
 use subtle::ConstantTimeEq;
 
 /// `,"hash":"` + 64 + `"}`
@@ -95,7 +92,7 @@ impl ChainEnd {
         self.last = last;
     }
 
-    /// Appends the line of `body`, one JSON object as [`body_of`] makes it, to `out`.
+    /// Appends the line of `body`, one JSON object as [`body_of`](super::canonical::body_of) makes it, to `out`.
     pub(super) fn append(&mut self, body: &[u8], out: &mut Vec<u8>) -> Receipt {
         let start = out.len();
         let seq = self.last.seq + 1;
@@ -200,35 +197,6 @@ impl FromStr for Receipt {
     }
 }
 
-/// A record as one JSON object, without its place in the chain. What a terminal could act on is escaped, beyond what JSON asks.
-pub(super) fn body_of(record: &impl Serialize) -> Vec<u8> {
-    let mut body = Vec::with_capacity(384);
-    let mut serializer = serde_json::Serializer::with_formatter(&mut body, Harmless);
-    // Records are plain structs of strings and numbers, and writing to a Vec cannot fail.
-    let _ = record.serialize(&mut serializer);
-    body
-}
-
-/// Compact JSON in which DEL, C1 controls, line separators and text direction marks are `\u` escapes too.
-struct Harmless;
-
-impl Formatter for Harmless {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> std::io::Result<()> {
-        if fragment.bytes().all(|b| b.is_ascii() && b != 0x7f) {
-            return CompactFormatter.write_string_fragment(writer, fragment);
-        }
-        for c in fragment.chars() {
-            match c {
-                '\u{7f}'..='\u{9f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' => {
-                    write!(writer, "\\u{:04x}", u32::from(c))?;
-                }
-                _ => write!(writer, "{c}")?,
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Without `core::fmt`, which costs more than the hash does.
 fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -330,15 +298,6 @@ mod tests {
                 Line::parse(&changed).is_ok_and(|line| line.verifies(&end.key) && line.follows(&Position::START));
             assert!(!still, "byte {index}");
         }
-    }
-
-    #[test]
-    fn what_a_terminal_would_act_on_is_escaped() {
-        let body = body_of(&serde_json::json!({"name": "\u{1b}[31m\u{9b}2J\u{202e}\u{2028}\u{7f}é"}));
-        let text = String::from_utf8(body).expect("UTF-8");
-        assert_eq!(text, r#"{"name":"\u001b[31m\u009b2J\u202e\u2028\u007fé"}"#);
-        let back: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(back["name"], "\u{1b}[31m\u{9b}2J\u{202e}\u{2028}\u{7f}é");
     }
 
     proptest! {

@@ -18,7 +18,8 @@ use origan_codec_host::crypto::{KeyRing, RandomnessUnavailable};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
-use super::chain::{ChainEnd, ChainId, Position, Receipt, body_of};
+use super::canonical::body_of;
+use super::chain::{ChainEnd, ChainId, Position, Receipt};
 use super::record::{Outcome, Record};
 pub use super::segment::Durability;
 use crate::clock::unix_ms;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use origan_codec_host::crypto::{EncryptedDek, KeyRing, UnwrapError, WrappedDek};
 
 use super::KeysError;
-use super::lookup::{Pause, new_row, unwrap_fault};
+use super::lookup::Pause;
+use super::row::{new_row, unwrap_fault};
 use crate::audit::record::DekNote;
 use crate::audit::{Journal, Outcome, Record};
 use crate::names::{KeyVersion, ProjectId};

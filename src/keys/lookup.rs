@@ -3,17 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use origan_codec_host::crypto::{
-    CannotOpen, Dek, DekCipher, EncryptedDek, KekId, KeyRing, RowMac, Tag, UnwrapError, WrappedDek,
-};
-use subtle::ConstantTimeEq;
-use tracing::{error, info, warn};
+use origan_codec_host::crypto::{Dek, DekCipher, EncryptedDek, WrappedDek};
+use tracing::{info, warn};
 
-use super::budget::EncryptionBudget;
 use super::cache::CacheKey;
+use super::row::{holding, new_row, refuse_others, unwrap_fault};
 use super::{Keys, KeysError, ProjectDek, RawDek};
 use crate::audit::{Outcome, Record};
-use crate::clock::unix_ms;
 use crate::config::UnknownDek;
 use crate::names::{KeyVersion, ProjectId};
 use crate::policy::Permit;
@@ -224,128 +220,12 @@ impl Keys {
             self.cache.forget(&CacheKey::Raw(fingerprint.0)).await;
         }
     }
-
-    /// Checks that the row hangs together, and unwraps it.
-    fn unwrap_row(&self, row: DekRow) -> Result<Arc<ProjectDek>, KeysError> {
-        let alarm = |what: &'static str| {
-            error!(project.id = %row.project_id, dek.version = %row.version, kek.id = %row.kek_id, what,
-                   "ALARM: a row of the DEK store is not as this service wrote it");
-            KeysError::Corrupt(what)
-        };
-        let version = row.version.number().to_be_bytes();
-        let parts = row_mac_parts(&row.project_id, &version, row.state, &row.encrypted_dek);
-        let verifies = self.ring.row_mac_verifies(row.kek_id, &parts.each(), &row.row_mac);
-        match verifies {
-            Err(_) => return Err(alarm("its KEK is not in the ring")),
-            Ok(false) => return Err(alarm("its MAC does not verify")),
-            Ok(true) => {}
-        }
-        let dek = self.ring.unwrap_dek(row.kek_id, &row.encrypted_dek).map_err(|_| alarm("it does not unwrap"))?;
-        let fingerprint = self.ring.fingerprint(row.kek_id, &dek).map_err(|_| alarm("its KEK is not in the ring"))?;
-        if !bool::from(fingerprint.0.ct_eq(&row.fingerprint)) {
-            return Err(alarm("its fingerprint is another DEK's"));
-        }
-        Ok(Arc::new(ProjectDek {
-            cipher: DekCipher::new(&dek),
-            dek,
-            project_id: row.project_id,
-            version: row.version,
-            kek_id: row.kek_id,
-            encrypted_dek: row.encrypted_dek,
-            state: row.state,
-            budget: EncryptionBudget::new(),
-        }))
-    }
-}
-
-/// The row of a DEK, with its fingerprint and MAC.
-pub(super) fn new_row(
-    ring: &KeyRing,
-    project_id: &ProjectId,
-    version: KeyVersion,
-    wrapped: &WrappedDek,
-    dek: &Dek,
-    state: DekState,
-    origin: DekOrigin,
-) -> Result<DekRow, KeysError> {
-    let kek_id: KekId = wrapped.kek_id;
-    let number = version.number().to_be_bytes();
-    let parts = row_mac_parts(project_id, &number, state, &wrapped.encrypted_dek);
-    let RowMac(row_mac): RowMac = ring.row_mac(kek_id, &parts.each()).map_err(unwrap_fault)?;
-    let fingerprint: Tag = ring.fingerprint(kek_id, dek).map_err(unwrap_fault)?.0;
-    Ok(DekRow {
-        project_id: project_id.clone(),
-        version,
-        kek_id,
-        encrypted_dek: wrapped.encrypted_dek.clone(),
-        fingerprint,
-        row_mac,
-        state,
-        origin,
-        created_at_ms: unix_ms(),
-    })
-}
-
-/// What a row's MAC ties together; the KEK id is tied by the key.
-struct RowMacParts<'a> {
-    project_id: &'a [u8],
-    version: &'a [u8; 4],
-    state: &'a [u8],
-    digest: [u8; 32],
-}
-
-/// Gathers them.
-fn row_mac_parts<'a>(
-    project_id: &'a ProjectId,
-    version: &'a [u8; 4],
-    state: DekState,
-    encrypted_dek: &EncryptedDek,
-) -> RowMacParts<'a> {
-    RowMacParts {
-        project_id: project_id.as_str().as_bytes(),
-        version,
-        state: state.name().as_bytes(),
-        digest: encrypted_dek.digest(),
-    }
-}
-
-impl RowMacParts<'_> {
-    /// In the order of the MAC.
-    fn each(&self) -> [&[u8]; 4] {
-        [self.project_id, self.version, self.state, &self.digest]
-    }
-}
-
-/// One project's DEK is not another's, whoever asks. In constant time.
-fn refuse_others(project_id: &ProjectId, row: &DekRow) -> Result<(), KeysError> {
-    let same = row.project_id.as_str().as_bytes().ct_eq(project_id.as_str().as_bytes());
-    if bool::from(same) { Ok(()) } else { Err(KeysError::NotRecognised) }
-}
-
-/// The digest led to `row`; does it hold what was presented? If not, somebody altered the digest.
-fn holding(row: DekRow, encrypted_dek: &EncryptedDek) -> Result<DekRow, KeysError> {
-    if row.encrypted_dek == *encrypted_dek {
-        return Ok(row);
-    }
-    error!(project.id = %row.project_id, dek.version = %row.version, "ALARM: a row's digest is that of another encrypted DEK");
-    Err(KeysError::Corrupt("its digest is another encrypted DEK's"))
 }
 
 fn known(found: RawDek) -> Result<Arc<ProjectDek>, KeysError> {
     match found {
         RawDek::Known(dek) => Ok(dek),
         RawDek::Unknown(_) => Err(KeysError::Corrupt("cache")),
-    }
-}
-
-pub(super) fn unwrap_fault(error: UnwrapError) -> KeysError {
-    match error {
-        UnwrapError::CannotOpen(CannotOpen) => CannotOpen.into(),
-        UnwrapError::UnknownKek(_) => KeysError::Corrupt("its KEK is not in the ring"),
-        UnwrapError::WrongLength(length) => {
-            error!(length, "ALARM: an encrypted DEK unwraps to other than 32 bytes");
-            KeysError::Corrupt("it unwraps to other than 32 bytes")
-        }
     }
 }
 

@@ -12,7 +12,8 @@ use tracing::{error, info, warn};
 
 use super::past::Past;
 use super::{AuditUnavailable, Gauges, JournalSettings, Message};
-use crate::audit::chain::{ChainEnd, Position, Receipt, body_of};
+use crate::audit::canonical::body_of;
+use crate::audit::chain::{ChainEnd, Position, Receipt};
 use crate::audit::segment::{self, Segment};
 use crate::clock::{as_rfc3339, unix_ms};
 
