@@ -20,7 +20,7 @@ use crate::http::{Edge, router};
 use crate::server;
 use crate::service::Service;
 
-pub use hardening::harden_process;
+pub use hardening::{harden_process, lock_memory};
 pub use secrets::{DevFiles, Doors, Secrets};
 pub use startup::{journal_settings, open_store, open_store_if_made};
 

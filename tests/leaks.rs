@@ -84,6 +84,10 @@ async fn nobody_else_reads_the_memory_or_gets_a_core() {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", codec.pid())).expect("limits");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", codec.pid())).expect("status");
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("VmLck");
+    let is_locked = locked.split_whitespace().next() != Some("0");
+    assert!(is_locked || codec.log().contains("may be swapped out"), "{locked}");
     // PR_SET_DUMPABLE shows in who owns the process's files: not its user, but root; and as root, in what a debugger is told.
     codec.signal("-ABRT");
     let mut codec = codec;

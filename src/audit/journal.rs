@@ -200,7 +200,7 @@ impl Journal {
     pub fn takes_records(&self) -> bool {
         let since_ms = self.gauges.commit_since_ms.load(Ordering::Relaxed);
         let hangs = since_ms != 0 && unix_ms().saturating_sub(since_ms) > self.deadline.as_millis() as i64;
-        !hangs && !self.gauges.is_failing.load(Ordering::Relaxed)
+        !hangs && !self.queue.is_closed() && !self.gauges.is_failing.load(Ordering::Relaxed)
     }
 
     /// Waits, for a while, until all that was appended is written, and the segment is cut to its length. What comes later is refused.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
 
 use super::Setting;
 use crate::app::{self, DevFiles, Secrets};
@@ -10,7 +11,11 @@ use crate::config::Config;
 
 pub(super) async fn serve(setting: Setting) -> anyhow::Result<ExitCode> {
     let Setting { config, environment, dev } = setting;
+    let is_locked = app::lock_memory();
     let secrets = Secrets::load(&config, environment)?;
+    if !is_locked {
+        info!("memory may be swapped out (RLIMIT_MEMLOCK): run without swap, or with encrypted swap");
+    }
     if dev {
         explain_dev(&config);
     }

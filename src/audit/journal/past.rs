@@ -74,6 +74,8 @@ fn keep_torn_end(path: &Path, scan: &SegmentScan) -> io::Result<Repaired> {
     let kept = path.with_extension(format!("torn-{}", scan.good_len));
     fs::write(&kept, torn)?;
     fs::File::open(&kept)?.sync_all()?;
+    // The name too, before the segment is cut.
+    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     warn!(segment = %path.display(), torn_bytes = scan.torn_len, kept_as = %kept.display(),
           "the audit journal's end was torn by a crash; nothing was ever answered for it");
