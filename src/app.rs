@@ -82,15 +82,18 @@ pub async fn serve(config: Config, secrets: Secrets, stop: impl Future<Output = 
     let background = tokio::spawn({
         let (edge, ready) = (edge.clone(), ready.clone());
         async move {
-            if waits {
-                match startup.until_ready().await {
-                    Ok(service) => announce(&edge, &ready, service),
-                    Err(error) => return drop(failed.send(error)),
+            let working = async {
+                if waits {
+                    match startup.until_ready().await {
+                        Ok(service) => announce(&edge, &ready, service),
+                        Err(error) => return drop(failed.send(error)),
+                    }
                 }
-            }
-            // Held so that nothing is sent while all is well.
-            let _failed = failed;
-            tokio::join!(keep_up(&ready), follow_token_files(&edge, &secrets.doors));
+                // Held so that nothing is sent while all is well.
+                let _failed = failed;
+                keep_up(&ready).await;
+            };
+            tokio::join!(working, follow_token_files(&edge, &secrets.doors));
         }
     });
     let failure = async {

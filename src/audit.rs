@@ -1,10 +1,12 @@
 //! The audit trail: a record for every operation, durable before its answer.
 //!
 //! [`record`] is what a record says, [`chain`] how records hang together, [`journal`] where they become durable,
-//! [`reader`] how they are read back: by `codec audit`, and by the sinks that drain the journal from a cursor of their own.
+//! [`reader`] how they are verified, and [`cursor`] how they are followed: by `codec audit`, and by the sinks that drain the journal,
+//! each from a cursor of its own.
 
 mod canonical;
 pub mod chain;
+pub mod cursor;
 pub mod journal;
 pub mod reader;
 pub mod record;

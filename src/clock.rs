@@ -1,7 +1,8 @@
-//! The wall clock, as it is written. TTLs and deadlines use the monotonic clock and are not here.
+//! The wall clock, as it is written; and the monotonic one as a number, for what threads tell each other.
 
 use std::cell::RefCell;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serializer;
@@ -12,7 +13,14 @@ pub fn unix_ms() -> i64 {
     since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// `2026-11-23T20:39:58.123Z` (RFC 3339).
+/// Milliseconds since the process first asked, and one: never 0, never backwards.
+pub fn monotonic_ms() -> i64 {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let since = FIRST.get_or_init(Instant::now).elapsed();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(1)
+}
+
+/// `2026-11-23T20:39:58.123Z` (RFC 3339). Times before 1970 are written as its beginning.
 pub fn rfc3339(time: SystemTime) -> String {
     thread_local! {
         /// The last second that was written, and how: most records of a second share all but its last digits.
@@ -21,7 +29,7 @@ pub fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     LAST.with_borrow_mut(|(second, text)| {
         if *second != since.as_secs() {
-            *text = DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true);
+            *text = DateTime::<Utc>::from(UNIX_EPOCH + since).to_rfc3339_opts(SecondsFormat::Millis, true);
             *second = since.as_secs();
         }
         let millis = since.subsec_millis();

@@ -28,6 +28,7 @@ use crate::caller::Callers;
 use crate::config::LimitsConfig;
 use crate::service::Service;
 
+pub use auth::network_of;
 pub use edge::Remote;
 pub use json::fuzz;
 pub use problem::Code;

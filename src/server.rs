@@ -20,10 +20,12 @@ use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, info, warn};
 
 use crate::config::ServerConfig;
-use crate::http::Remote;
+use crate::http::{Remote, network_of};
 
 /// Largest request line with headers; more is 431.
 const HEADERS_BYTES_MAX: usize = 16 << 10;
+/// For those whom the kernel has accepted when the listener closes.
+const BACKLOG_DEADLINE: Duration = Duration::from_millis(100);
 /// Pause after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -80,23 +82,26 @@ impl Connections {
             // At the cap the kernel's queue holds who comes.
             let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
             match listener.accept().await {
-                Ok((stream, peer)) => self.serve(stream, peer.ip(), slot),
+                Ok((stream, peer)) => self.serve(stream, peer.ip().to_canonical(), slot),
                 Err(error) => pause_after(&error).await,
             }
         }
     }
 
     async fn accept_backlog(&self, listener: &TcpListener) {
-        while let Ok(slot) = self.slots.clone().try_acquire_owned() {
+        let end = tokio::time::Instant::now() + BACKLOG_DEADLINE;
+        while let Ok(slot) = self.slots.clone().try_acquire_owned()
+            && tokio::time::Instant::now() < end
+        {
             match tokio::time::timeout(Duration::from_millis(1), listener.accept()).await {
-                Ok(Ok((stream, peer))) => self.serve(stream, peer.ip(), slot),
+                Ok(Ok((stream, peer))) => self.serve(stream, peer.ip().to_canonical(), slot),
                 _ => return,
             }
         }
     }
 
     fn serve(&self, stream: TcpStream, peer: IpAddr, slot: OwnedSemaphorePermit) {
-        let Some(place) = Place::take(&self.by_address, peer, self.per_address_max, slot) else {
+        let Some(place) = Place::take(&self.by_address, network_of(peer), self.per_address_max, slot) else {
             // Dropped, and so closed: one address does not take everybody's connections.
             debug!(%peer, "more connections from one address than it may have");
             return;

@@ -53,11 +53,7 @@ fn mistakes_are_exit_code_2_and_their_name() {
             "[[callers]]\nname = \"x\"\ntokens = [\"abc\"]\nactions = []",
             "callers[0].tokens",
         ),
-        (
-            "an unknown action",
-            "[[callers]]\nname = \"x\"\ntoken_file = \"y\"\nactions = [\"decrypt-none\"]",
-            "decrypt-none",
-        ),
+        ("an unknown action", "[[callers]]\nname = \"x\"\ntoken_file = \"y\"\nactions = [\"decrypt-none\"]", "actions"),
         (
             "a token file that is not there",
             "[[callers]]\nname = \"x\"\ntoken_file = \"absent\"\nactions = []",
@@ -77,6 +73,14 @@ fn mistakes_are_exit_code_2_and_their_name() {
         ("a reserved name", "[[callers]]\nname = \"service\"\ntoken_file = \"y\"\nactions = []", "callers[0].name"),
         ("a password under an unknown key", "[store]\nurll = \"postgres://codec:canary-7c1f5e@db/x\"", "urll"),
         ("a password that is not closed", "[store]\nurl = \"postgres://codec:canary-7c1f5e@db/x", "line 2"),
+        (
+            "a password in front of an equals sign",
+            "[store]\nurl: postgres://codec:canary-7c1f5e@db/x?sslmode=require",
+            "line 2",
+        ),
+        ("a password where a word is meant", "[audit]\ndurability = \"canary-7c1f5e\"", "durability"),
+        ("a queue without end", "[audit]\nqueue = 9223372036854775807", "audit.queue"),
+        ("bodies that never fit", "[limits]\nbodies_bytes = 1000", "limits.bodies_bytes"),
         ("a password of a wrong type", "[store]\ndeadline_ms = \"postgres://codec:canary-7c1f5e@db/x\"", "deadline_ms"),
         (
             "two callers of one name",

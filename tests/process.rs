@@ -164,11 +164,22 @@ async fn more_at_once_than_it_may_is_shed_and_passes() {
 
 #[tokio::test]
 async fn bodies_that_are_too_much_together_are_shed() {
-    let codec = Launch::new().toml("[limits]\nbodies_bytes = 100000").start().await;
-    codec.client.encrypt("shop", &"x".repeat(50_000)).await;
-    let much = codec.client.post("/encrypt", json!({"projectId": "shop", "value": "x".repeat(150_000)})).await;
+    let limits = "[limits]\nbody_bytes = 100000\nbatch_body_bytes = 100000\nbodies_bytes = 100000";
+    let codec = Launch::new().toml(limits).start().await;
+    codec.client.encrypt("shop", &"x".repeat(60_000)).await;
+    let address = codec.client.url.strip_prefix("http://").expect("http").to_owned();
+    let mut slow = TcpStream::connect(&address).expect("connects");
+    let head = format!(
+        "POST /encrypt HTTP/1.1\r\nHost: x\r\nX-Service-Auth: {}\r\nContent-Type: application/json\r\nContent-Length: 90000\r\n\r\n",
+        codec.client.token
+    );
+    slow.write_all(head.as_bytes()).and_then(|()| slow.write_all(&[b' '; 80_000])).expect("written");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let much = codec.client.post("/encrypt", json!({"projectId": "shop", "value": "x".repeat(60_000)})).await;
     much.refused(503, "overloaded");
-    codec.client.encrypt("shop", &"x".repeat(50_000)).await;
+    drop(slow);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    codec.client.encrypt("shop", &"x".repeat(60_000)).await;
 }
 
 #[tokio::test]

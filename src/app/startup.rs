@@ -112,17 +112,20 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn DekStore>, OpenStoreE
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Ok(Arc::new(PostgresStore::open(url, config.store.connections, deadline).await?));
     }
-    // The configuration allows nothing else.
+    Ok(Arc::new(SqliteStore::open(sqlite_path(url).as_ref(), deadline).await?))
+}
+
+/// `sqlite:<path>` or `sqlite://<path>`; the configuration allows nothing else but PostgreSQL.
+fn sqlite_path(url: &str) -> &str {
     let path = url.strip_prefix("sqlite:").unwrap_or(url);
-    let path = path.strip_prefix("//").unwrap_or(path);
-    Ok(Arc::new(SqliteStore::open(path.as_ref(), deadline).await?))
+    path.strip_prefix("//").unwrap_or(path)
 }
 
 /// The store that the configuration chooses, unless nothing has made it yet. Makes nothing.
 pub async fn open_store_if_made(config: &Config) -> Result<Option<Arc<dyn DekStore>>, OpenStoreError> {
     let is_made = match config.store.url.as_deref() {
         Some(url) if url.starts_with("postgres") => PostgresStore::is_made(url).await?,
-        Some(url) => Path::new(url.trim_start_matches("sqlite:").trim_start_matches("//")).exists(),
+        Some(url) => Path::new(sqlite_path(url)).exists(),
         None => config.data_dir.join("codec.db").exists(),
     };
     if is_made { open_store(config).await.map(Some) } else { Ok(None) }

@@ -22,7 +22,7 @@ use super::canonical::body_of;
 use super::chain::{ChainEnd, ChainId, Position, Receipt};
 use super::record::{Outcome, Record};
 pub use super::segment::Durability;
-use crate::clock::unix_ms;
+use crate::clock::monotonic_ms;
 use past::Past;
 use writer::{SegmentStart, Writer};
 
@@ -94,7 +94,7 @@ pub struct Gauges {
     pub failures: AtomicU64,
     /// Whether it is refusing now.
     pub is_failing: AtomicBool,
-    /// Since when a commit is under way, in milliseconds since 1970; 0 when none is.
+    /// Since when the writer is busy, in milliseconds of the monotonic clock; 0 when it waits.
     pub commit_since_ms: AtomicI64,
     /// Ordinal of the active segment.
     pub segment: AtomicU64,
@@ -199,7 +199,7 @@ impl Journal {
     /// Whether records are made durable in time, as far as can be told without one.
     pub fn takes_records(&self) -> bool {
         let since_ms = self.gauges.commit_since_ms.load(Ordering::Relaxed);
-        let hangs = since_ms != 0 && unix_ms().saturating_sub(since_ms) > self.deadline.as_millis() as i64;
+        let hangs = since_ms != 0 && monotonic_ms().saturating_sub(since_ms) > self.deadline.as_millis() as i64;
         !hangs && !self.queue.is_closed() && !self.gauges.is_failing.load(Ordering::Relaxed)
     }
 

@@ -1,11 +1,10 @@
-//! Reading a journal back: line by line from a cursor, or all of it to verify the chain.
+//! Reading a journal back, all of it, to verify the chain.
 //!
 //! Nothing here writes, so it runs beside a serving process.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use origan_codec_host::crypto::{KekId, KeyRing, MacKey};
@@ -14,6 +13,10 @@ use serde::Deserialize;
 use super::chain::{ChainId, Line, NotALine, Position, Receipt};
 use super::segment;
 
+/// Least that a disk writes or does not write.
+const SECTOR_BYTES: u64 = 512;
+/// How often the end of a growing journal is read again before it is called broken.
+const RESCANS: usize = 5;
 /// Bytes read at a time.
 const READ_BYTES: usize = 64 << 10;
 
@@ -25,6 +28,20 @@ pub(super) struct SegmentStart {
     kek_id: String,
     /// Where a new chain begins: the last good record of the one before.
     follows: Option<String>,
+    /// What the start took off the end of an earlier segment.
+    repaired: Option<SetAside>,
+}
+
+/// Bytes that a start took off a segment, and kept beside it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetAside {
+    /// Of which segment.
+    pub segment: String,
+    /// How many.
+    pub torn_bytes: u64,
+    /// As which file.
+    pub kept_as: String,
 }
 
 /// Why a line does not continue the chain.
@@ -51,7 +68,7 @@ pub enum ChainFault {
     #[error("the segment does not begin with SEGMENT_START")]
     NoSegmentStart,
     /// Bytes are missing in a segment that has a successor: a crash tears only the last one, and the next start mends that.
-    #[error("{0} bytes of an unfinished record, and another segment after it: records are missing")]
+    #[error("{0} bytes that are not whole records, and records after them: some are missing")]
     Torn(u64),
     /// The ring lacks the KEK under which the segment was written.
     #[error("the segment was written under KEK {0}, which is not in the ring")]
@@ -65,11 +82,13 @@ pub(super) struct Follower<'r> {
     key: Option<MacKey>,
     /// The chain and the last record that verified. None: believe the first line's place.
     pub(super) last: Option<(ChainId, Position)>,
+    /// What the segments' first records say was set aside.
+    set_aside: Vec<SetAside>,
 }
 
 impl<'r> Follower<'r> {
     pub(super) fn new(ring: &'r KeyRing) -> Self {
-        Self { ring, key: None, last: None }
+        Self { ring, key: None, last: None, set_aside: Vec::new() }
     }
 
     /// Before the first line of each segment.
@@ -107,14 +126,16 @@ impl<'r> Follower<'r> {
     }
 
     /// The key of the segment that `bytes` begins, and what it says it follows.
-    fn begin_with(&self, bytes: &[u8], chain: ChainId) -> Result<(MacKey, Option<String>), ChainFault> {
+    fn begin_with(&mut self, bytes: &[u8], chain: ChainId) -> Result<(MacKey, Option<String>), ChainFault> {
         let start: SegmentStart = serde_json::from_slice(bytes).map_err(|_| ChainFault::NoSegmentStart)?;
         if start.action != "SEGMENT_START" {
             return Err(ChainFault::NoSegmentStart);
         }
         let kek_id: Result<KekId, _> = start.kek_id.parse();
         let key = kek_id.ok().and_then(|id| self.ring.journal_key(id, &chain.to_string()));
-        key.map(|key| (key, start.follows)).ok_or(ChainFault::UnknownKek(start.kek_id))
+        let key = key.ok_or(ChainFault::UnknownKek(start.kek_id))?;
+        self.set_aside.extend(start.repaired);
+        Ok((key, start.follows))
     }
 }
 
@@ -161,8 +182,7 @@ pub(super) fn scan_segment(
             Some(Err(fault)) => Some(fault),
             None => None,
         };
-        // No record holds a zero byte: where one stands, the disk has not got what was written there.
-        let is_hole = buffer.contains(&0);
+        let is_hole = is_hole(&buffer, scan.good_len);
         scan.fault = fault.filter(|_| !is_hole);
         scan.torn_has_lines = whole;
         let mut torn = buffer.len() - buffer.iter().rev().take_while(|&&b| b == 0).count();
@@ -186,6 +206,14 @@ pub(super) fn scan_segment(
     }
 }
 
+/// Whether a bad line at `offset` looks like what a power loss leaves: no record holds a zero byte, and what has not reached the disk
+/// is missing in whole sectors. Anything else was done to it.
+fn is_hole(line: &[u8], offset: u64) -> bool {
+    let Some(start) = line.iter().position(|&b| b == 0) else { return false };
+    let end = start + line[start..].iter().take_while(|&&b| b == 0).count();
+    [start, end].iter().all(|at| (offset + *at as u64).is_multiple_of(SECTOR_BYTES))
+}
+
 /// What [`verify`] found.
 #[derive(Debug, Default)]
 pub struct Verification {
@@ -201,6 +229,8 @@ pub struct Verification {
     pub missing_segments: Vec<(u64, u64)>,
     /// Bytes of an unfinished line at the very end: a crash, before anything was answered for it.
     pub torn_bytes: u64,
+    /// What starts took off the ends of segments: torn by a crash, or by somebody.
+    pub set_aside: Vec<SetAside>,
     /// Receipts that no record matches.
     pub unmatched: Vec<Receipt>,
 }
@@ -233,11 +263,17 @@ pub fn verify(
         let before = follower.last;
         let mut seen = Vec::new();
         let mut scan = scan_segment(path, &mut follower, |line| seen.push(Receipt { chain: line.chain, at: line.at }))?;
-        if is_last && (scan.fault.is_some() || scan.torn_len > 0) {
-            // It may have been written to while it was read.
-            follower.last = before;
-            seen.clear();
+        for _ in 0..RESCANS {
+            if !is_last || (scan.fault.is_none() && scan.torn_len == 0) {
+                break;
+            }
+            // It may have been written to while it was read: what is wrong stays where it is, what is being written does not.
+            let first = std::mem::take(&mut scan);
+            (follower.last, seen) = (before, Vec::new());
             scan = scan_segment(path, &mut follower, |line| seen.push(Receipt { chain: line.chain, at: line.at }))?;
+            if scan.good_len == first.good_len {
+                break;
+            }
         }
         for receipt in seen {
             report.records += 1;
@@ -249,7 +285,8 @@ pub fn verify(
         }
         report.segments += 1;
         progress(scan.good_len + scan.torn_len);
-        let fault = scan.fault.or_else(|| (scan.torn_len > 0 && !is_last).then_some(ChainFault::Torn(scan.torn_len)));
+        let is_broken = scan.torn_has_hole || (scan.torn_len > 0 && !is_last);
+        let fault = scan.fault.or_else(|| is_broken.then_some(ChainFault::Torn(scan.torn_len)));
         if let Some(fault) = fault {
             report.faults.push((path.clone(), fault));
             // The rest of the segment cannot be placed; the next one may say where it continues.
@@ -258,6 +295,7 @@ pub fn verify(
             report.torn_bytes += scan.torn_len;
         }
     }
+    report.set_aside = follower.set_aside;
     report.unmatched = receipts.iter().filter(|receipt| wanted.contains(receipt)).copied().collect();
     Ok(report)
 }
@@ -265,85 +303,4 @@ pub fn verify(
 /// Bytes of all segments in `dir`.
 pub fn journal_bytes(dir: &Path) -> io::Result<u64> {
     segment::list(dir)?.iter().map(|(_, path)| path.metadata().map(|found| found.len())).sum()
-}
-
-/// A place in a journal from which lines are read on and on, across segments. Sinks keep one each.
-#[derive(Debug, Clone)]
-pub struct Cursor {
-    dir: PathBuf,
-    ordinal: u64,
-    offset: u64,
-}
-
-impl Cursor {
-    /// At the first line of the oldest segment.
-    pub fn at_start(dir: &Path) -> io::Result<Self> {
-        let ordinal = segment::list(dir)?.first().map_or(1, |(ordinal, _)| *ordinal);
-        Ok(Self { dir: dir.to_owned(), ordinal, offset: 0 })
-    }
-
-    /// Before the last `count` lines.
-    pub fn before_last(dir: &Path, count: usize) -> io::Result<Self> {
-        let mut cursor = Self::at_start(dir)?;
-        let mut missing = count;
-        for (ordinal, _) in segment::list(dir)?.iter().rev() {
-            let mut probe = Self { dir: dir.to_owned(), ordinal: *ordinal, offset: 0 };
-            let mut starts = Vec::new();
-            loop {
-                let before = probe.clone();
-                match probe.next_line_of_segment()? {
-                    Some(_) => starts.push(before),
-                    None => break,
-                }
-            }
-            if starts.len() >= missing {
-                return Ok(if missing == 0 { probe } else { starts.swap_remove(starts.len() - missing) });
-            }
-            missing -= starts.len();
-            cursor = Self { dir: dir.to_owned(), ordinal: *ordinal, offset: 0 };
-        }
-        Ok(cursor)
-    }
-
-    /// The next whole line, without its line feed; none if there is none yet.
-    pub fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            // Looked for first: what is read after a successor exists is all there will ever be.
-            let successor =
-                segment::list(&self.dir)?.into_iter().map(|(ordinal, _)| ordinal).find(|o| *o > self.ordinal);
-            if let Some(line) = self.next_line_of_segment()? {
-                return Ok(Some(line));
-            }
-            let Some(ordinal) = successor else { return Ok(None) };
-            (self.ordinal, self.offset) = (ordinal, 0);
-        }
-    }
-
-    fn next_line_of_segment(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(segment::segment_path(&self.dir, self.ordinal)) {
-            Ok(file) => file,
-            Err(absent) if absent.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(other) => return Err(other),
-        };
-        let mut line = Vec::new();
-        loop {
-            let start = line.len();
-            line.resize(start + READ_BYTES.min(4096 + start), 0);
-            let read = file.read_at(&mut line[start..], self.offset + start as u64)?;
-            line.truncate(start + read);
-            // Zeros are not written yet.
-            let fresh = &line[start..];
-            let end = fresh.iter().position(|&b| b == b'\n' || b == 0);
-            match end.map(|at| (at, fresh[at])) {
-                Some((at, b'\n')) => {
-                    line.truncate(start + at);
-                    self.offset += line.len() as u64 + 1;
-                    return Ok(Some(line));
-                }
-                Some(_) => return Ok(None),
-                None if read == 0 => return Ok(None),
-                None => {}
-            }
-        }
-    }
 }

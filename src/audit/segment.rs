@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 const PREALLOCATED_BYTES_MIN: u64 = 64 << 10;
 const PREALLOCATED_BYTES_MAX: u64 = 4 << 20;
 
+/// The highest number that a segment can have: ten digits.
+pub(super) const ORDINAL_MAX: u64 = 9_999_999_999;
+
 /// When a record counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

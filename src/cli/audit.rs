@@ -10,7 +10,8 @@ use clap::{Args, Subcommand};
 use super::{Setting, keys::progress_bar};
 use crate::app::Secrets;
 use crate::audit::Receipt;
-use crate::audit::reader::{Cursor, Verification, journal_bytes, verify};
+use crate::audit::cursor::Cursor;
+use crate::audit::reader::{Verification, journal_bytes, verify};
 
 /// How often a followed journal is looked at.
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
@@ -65,6 +66,9 @@ fn print_report(report: &Verification, receipts: usize) {
     }
     if report.torn_bytes > 0 {
         println!("{} bytes of an unfinished record at the end: a crash, or it is being written", report.torn_bytes);
+    }
+    for aside in &report.set_aside {
+        println!("set aside at a start: {} bytes of {}, kept as {}", aside.torn_bytes, aside.segment, aside.kept_as);
     }
     for (first, last) in &report.missing_segments {
         println!("MISSING: segment {first}{}", if first == last { String::new() } else { format!(" to {last}") });

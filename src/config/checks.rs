@@ -3,6 +3,8 @@
 use super::{CallerConfig, Config, ConfigError, Environment};
 use crate::caller::{OPERATOR, ParseTokenDigestError, SHARED_CALLER, TokenDigest};
 
+/// Records that may wait at once, at the most.
+const QUEUE_MAX: usize = 1 << 20;
 /// Names that no configured caller may have.
 const RESERVED_NAMES: [&str; 2] = [SHARED_CALLER, OPERATOR];
 
@@ -36,6 +38,14 @@ impl Config {
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::value(*key, "must not be 0"));
         }
+        if self.audit.queue > QUEUE_MAX {
+            return Err(ConfigError::value("audit.queue", format!("at most {QUEUE_MAX}")));
+        }
+        if self.limits.bodies_bytes < self.limits.body_bytes.max(self.limits.batch_body_bytes) {
+            let message =
+                "must not be less than limits.body_bytes or limits.batch_body_bytes: no such body would ever fit";
+            return Err(ConfigError::value("limits.bodies_bytes", message));
+        }
         if self.deployments.cache_s > 30 {
             return Err(ConfigError::value(
                 "deployments.cache_s",
@@ -58,8 +68,12 @@ pub(super) fn harmless(error: &toml::de::Error, text: &str) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
     let line = before.matches('\n').count() + 1;
     let key = text.lines().nth(line - 1).and_then(|line| line.split_once('=')).map_or("", |(key, _)| key.trim());
+    let is_key = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    let key = if key.bytes().all(is_key) { key } else { "" };
     let message = match error.message().split_once(", expected ") {
-        Some((start, expected)) if start.starts_with("invalid ") => format!("wrong type or value, expected {expected}"),
+        Some((start, expected)) if start.starts_with("invalid ") || start.starts_with("unknown variant") => {
+            format!("wrong type or value, expected {expected}")
+        }
         _ => error.message().to_owned(),
     };
     if key.is_empty() { format!("line {line}: {message}") } else { format!("line {line}, `{key}`: {message}") }

@@ -81,8 +81,8 @@ impl WrongTokens {
     }
 }
 
-/// One IPv6 subscriber has a /64.
-fn network_of(address: IpAddr) -> IpAddr {
+/// Whom an address stands for: itself, or in IPv6 its /64, which one subscriber has.
+pub fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),

@@ -52,7 +52,7 @@ async fn collect(
             return Err(too_large(limit));
         }
         if length > collected.reserved {
-            collected.grow(length.max(2 * collected.reserved))?;
+            collected.grow(length.max(2 * collected.reserved).min(limit))?;
         }
         collected.bytes.extend_from_slice(&piece);
     }

@@ -16,7 +16,7 @@ use super::problem::{Code, Problem, code_of_envelope};
 use crate::names::{KeyVersion, NameError, VariableName};
 
 /// Fields of one object that are ignored; more are no oversight.
-const UNKNOWN_FIELDS_MAX: usize = 256;
+const UNKNOWN_FIELDS_MAX: usize = 10_000;
 /// Names of all variables together, in bytes: they go into the record.
 const NAMES_BYTES_MAX: usize = 1 << 20;
 

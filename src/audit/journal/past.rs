@@ -1,7 +1,8 @@
 //! What an earlier process left: where its chain goes on, and what a crash tore.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use origan_codec_host::crypto::KeyRing;
@@ -36,6 +37,11 @@ impl Past {
     pub(super) fn read(dir: &Path, ring: &KeyRing) -> io::Result<Self> {
         let segments = segment::list(dir)?;
         let next_ordinal = segments.last().map_or(1, |(ordinal, _)| ordinal + 1);
+        if next_ordinal > segment::ORDINAL_MAX {
+            return Err(io::Error::other(
+                "a segment has the last number there is: somebody put it there, take it away",
+            ));
+        }
         let mut past = Self { segments: segments.len(), next_ordinal, continues: None, follows: None, repaired: None };
         // A crash between the creation of a segment and its first record leaves one without lines: look further back.
         for (_, path) in segments.iter().rev() {
@@ -72,12 +78,18 @@ fn keep_torn_end(path: &Path, scan: &SegmentScan) -> io::Result<Repaired> {
     let content = fs::read(path)?;
     let torn = &content[scan.good_len as usize..(scan.good_len + scan.torn_len) as usize];
     let kept = path.with_extension(format!("torn-{}", scan.good_len));
-    fs::write(&kept, torn)?;
-    fs::File::open(&kept)?.sync_all()?;
+    let mut file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&kept)?;
+    file.write_all(torn)?;
+    file.sync_all()?;
     // The name too, before the segment is cut.
     fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    warn!(segment = %path.display(), torn_bytes = scan.torn_len, kept_as = %kept.display(),
-          "the audit journal's end was torn by a crash; nothing was ever answered for it");
+    if scan.torn_has_hole {
+        error!(segment = %path.display(), torn_bytes = scan.torn_len, kept_as = %kept.display(),
+               "the audit journal has a hole with records behind it: a power loss, or somebody; a new chain begins");
+    } else {
+        warn!(segment = %path.display(), torn_bytes = scan.torn_len, kept_as = %kept.display(),
+              "the audit journal's end was torn by a crash: an unfinished record was set aside");
+    }
     Ok(Repaired { segment: name(path), torn_bytes: scan.torn_len, kept_as: name(&kept) })
 }

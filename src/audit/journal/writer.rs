@@ -15,7 +15,7 @@ use super::{AuditUnavailable, Gauges, JournalSettings, Message};
 use crate::audit::canonical::body_of;
 use crate::audit::chain::{ChainEnd, Position, Receipt};
 use crate::audit::segment::{self, Segment};
-use crate::clock::{as_rfc3339, unix_ms};
+use crate::clock::{as_rfc3339, monotonic_ms};
 
 /// Most records in one commit.
 const BATCH_RECORDS_MAX: usize = 4_096;
@@ -68,6 +68,7 @@ impl Writer {
                 batch.truncate(end);
                 goes_on = false;
             }
+            self.gauges.commit_since_ms.store(monotonic_ms(), Ordering::Relaxed);
             let outcome = self.commit(&batch, &mut receipts);
             if outcome.is_ok() {
                 committed.send_replace(self.end.last());
@@ -81,6 +82,9 @@ impl Writer {
                     let _ = answer.send(receipt.ok_or(AuditUnavailable));
                 }
             }
+            // After the answers: they do not wait for a new file.
+            self.rotate_if_full();
+            self.gauges.commit_since_ms.store(0, Ordering::Relaxed);
         }
         if let Some(segment) = &mut self.segment
             && let Err(cause) = segment.cut()
@@ -103,10 +107,7 @@ impl Writer {
             return Ok(());
         }
         let started = Instant::now();
-        self.gauges.commit_since_ms.store(unix_ms(), Ordering::Relaxed);
-        let written = self.write();
-        self.gauges.commit_since_ms.store(0, Ordering::Relaxed);
-        if let Err(cause) = written {
+        if let Err(cause) = self.write() {
             self.end.rewind(before);
             self.fail(&cause);
             return Err(AuditUnavailable);
@@ -114,7 +115,6 @@ impl Writer {
         self.gauges.commits.fetch_add(1, Ordering::Relaxed);
         self.gauges.records.fetch_add(receipts.len() as u64, Ordering::Relaxed);
         self.gauges.commit_time_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
-        self.rotate_if_full();
         Ok(())
     }
 
@@ -126,7 +126,9 @@ impl Writer {
     }
 
     fn rotate_if_full(&mut self) {
-        let is_full = self.segment.as_ref().is_some_and(|s| s.durable_len() >= self.settings.segment_bytes);
+        // What failed is begun anew when it is tried again.
+        let is_full = self.failed_at.is_none()
+            && self.segment.as_ref().is_some_and(|s| s.durable_len() >= self.settings.segment_bytes);
         if !is_full {
             return;
         }
