@@ -286,3 +286,29 @@ async fn postgres_that_is_silent_at_the_start_keeps_nobody_from_livez_or_from_en
     assert_eq!(codec.terminate().await, 0);
     server.signal_all("-CONT");
 }
+
+#[tokio::test]
+async fn a_connection_lost_in_the_middle_of_a_creation_is_looked_after_and_one_row_is_there() {
+    let url = postgres::database().await;
+    let codec = Launch::new().variable("DATABASE_URL", &url).start().await;
+    // Inserts take long enough to be struck.
+    for statement in [
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.6); RETURN NEW; END $$",
+        "CREATE TRIGGER slow BEFORE INSERT ON project_dek FOR EACH ROW EXECUTE FUNCTION slow()",
+    ] {
+        execute(&url, statement).await;
+    }
+    let strike = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let codec = "application_name = 'codec' AND state = 'active' AND datname = current_database()";
+        execute(&url, &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {codec}")).await;
+    };
+    let (sealed, ()) = tokio::join!(codec.client.encrypt("shop", "v"), strike);
+    assert!(codec.log().contains("looking again"), "the strike missed:\n{}", codec.log());
+    let mut database = PgConnection::connect(&url).await.expect("connects");
+    let rows: Vec<(String,)> =
+        sqlx::query_as("SELECT encrypted_dek FROM project_dek").fetch_all(&mut database).await.expect("rows");
+    assert_eq!(rows.len(), 1);
+    assert_eq!(sealed["encryptedDEK"], rows[0].0);
+    assert_eq!(codec.client.post("/decrypt-all", all("shop", &sealed["encrypted"])).await.ok(), json!({"A": "v"}));
+}
