@@ -116,17 +116,7 @@ async fn a_file_truncated_under_us() {
 #[tokio::test]
 async fn a_disk_that_answers_eio_to_a_sync() {
     // The fault strikes the journal's thread in the middle of the run; what follows works again.
-    let launch = Launch::new().wrapped_in(&[
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "trace=fdatasync",
-        "-e",
-        "inject=fdatasync:error=EIO:when=30..33",
-    ]);
+    let launch = Launch::new().with_fault("fdatasync", "error=EIO:when=30..33");
     let codec = launch.start().await;
     let (receipts, refused) = answers(&codec, 200).await;
     assert!(refused > 0, "the fault did not strike");
@@ -137,17 +127,7 @@ async fn a_disk_that_answers_eio_to_a_sync() {
 
 #[tokio::test]
 async fn a_disk_that_hangs_is_503_at_the_deadline() {
-    let launch = Launch::new().toml("[audit]\ndeadline_ms = 300").wrapped_in(&[
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "trace=fdatasync",
-        "-e",
-        "inject=fdatasync:delay_enter=1500000:when=8",
-    ]);
+    let launch = Launch::new().toml("[audit]\ndeadline_ms = 300").with_fault("fdatasync", "delay_enter=1500000:when=8");
     let codec = launch.start().await;
     let call = json!({"projectId": "p", "deploymentId": "d", "variables": {}});
     let mut slowest = Duration::ZERO;
@@ -177,17 +157,7 @@ async fn no_place_for_a_journal_is_no_start() {
 
 #[tokio::test]
 async fn a_folder_that_answers_eio_when_a_segment_begins() {
-    let launch = Launch::new().toml("[audit]\nsegment_bytes = 3000").wrapped_in(&[
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "trace=fsync",
-        "-e",
-        "inject=fsync:error=EIO:when=12..15",
-    ]);
+    let launch = Launch::new().toml("[audit]\nsegment_bytes = 3000").with_fault("fsync", "error=EIO:when=12..15");
     let codec = launch.start().await;
     let (receipts, refused) = answers(&codec, 120).await;
     assert!(refused > 0 && receipts.len() > 60, "{refused} refused, {} answered", receipts.len());
@@ -197,17 +167,8 @@ async fn a_folder_that_answers_eio_when_a_segment_begins() {
 
 #[tokio::test]
 async fn a_disk_that_hangs_is_not_ready_and_does_not_keep_the_process_from_ending() {
-    let launch = Launch::new().toml("[audit]\ndeadline_ms = 300").wrapped_in(&[
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "trace=fdatasync",
-        "-e",
-        "inject=fdatasync:delay_enter=60000000:when=8+",
-    ]);
+    let launch =
+        Launch::new().toml("[audit]\ndeadline_ms = 300").with_fault("fdatasync", "delay_enter=60000000:when=8+");
     let mut codec = launch.start().await;
     let call = json!({"projectId": "p", "deploymentId": "d", "variables": {}});
     let deadline = Instant::now() + Duration::from_secs(10);

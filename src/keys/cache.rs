@@ -47,6 +47,10 @@ impl DekCache {
         key: CacheKey,
         load: impl Future<Output = Result<RawDek, KeysError>>,
     ) -> Result<RawDek, KeysError> {
+        // A hit takes part in no flight.
+        if let Some(kept) = self.get(&key).await {
+            return Ok(kept);
+        }
         self.0.try_get_with(key, load).await.map_err(|error: Arc<KeysError>| KeysError::clone(&error))
     }
 

@@ -27,14 +27,7 @@ impl Keys {
         cause: &Record,
     ) -> Result<Arc<ProjectDek>, KeysError> {
         let key = CacheKey::Primary(project_id.clone());
-        if let Some(RawDek::Known(dek)) = self.cache.get(&key).await {
-            return Ok(dek);
-        }
-        let load = async {
-            let row = self.find_or_insert_primary(project_id, cause).await?;
-            self.unwrap_row(row).map(RawDek::Known)
-        };
-        known(self.cache.get_or_load(key, load).await?)
+        self.unwrapped(key, self.find_or_insert_primary(project_id, cause)).await
     }
 
     /// One version of a project's DEK. Never makes one.
@@ -45,17 +38,14 @@ impl Keys {
         version: KeyVersion,
     ) -> Result<Arc<ProjectDek>, KeysError> {
         let key = CacheKey::Version(project_id.clone(), version);
-        if let Some(RawDek::Known(dek)) = self.cache.get(&key).await {
-            return Ok(dek);
-        }
         let load = async {
             if let Some(row) = self.store.version(project_id, version).await? {
-                return self.unwrap_row(row).map(RawDek::Known);
+                return Ok(row);
             }
             let newest = self.store.newest_version(project_id).await?;
             Err(newest.map_or(KeysError::UnknownProject, |newest| KeysError::UnknownVersion { version, newest }))
         };
-        known(self.cache.get_or_load(key, load).await?)
+        self.unwrapped(key, load).await
     }
 
     /// The DEK inside `encrypted_dek`, if it is `project_id`'s. One that nobody owns yet is imported or refused; `cause` is the
@@ -68,18 +58,15 @@ impl Keys {
         cause: &Record,
     ) -> Result<Arc<ProjectDek>, KeysError> {
         let key = CacheKey::Wrapped(project_id.clone(), encrypted_dek.digest());
-        if let Some(RawDek::Known(dek)) = self.cache.get(&key).await {
-            return Ok(dek);
-        }
         let load = async {
             let row = match self.store.by_encrypted_dek(encrypted_dek).await? {
                 Some(row) => holding(row, encrypted_dek)?,
                 None => self.recognise_or_import(project_id, encrypted_dek, cause).await?,
             };
             refuse_others(project_id, &row)?;
-            self.unwrap_row(row).map(RawDek::Known)
+            Ok(row)
         };
-        known(self.cache.get_or_load(key, load).await?)
+        self.unwrapped(key, load).await
     }
 
     /// As [`Keys::by_encrypted_dek`], to seal under it: one that nobody owns yet is not primary, and not imported either.
@@ -98,8 +85,9 @@ impl Keys {
             return Err(KeysError::NotPrimary);
         };
         refuse_others(project_id, &row)?;
-        let dek = self.unwrap_row(holding(row, encrypted_dek)?)?;
-        known(self.cache.get_or_load(key, async { Ok(RawDek::Known(dek)) }).await?)
+        let row = holding(row, encrypted_dek)?;
+        // Only what was found is shared with who else waits: what is refused here may be imported there.
+        self.unwrapped(key, async { Ok(row) }).await
     }
 
     /// What is known of a raw DEK.
@@ -107,23 +95,31 @@ impl Keys {
         let fingerprints = self.ring.fingerprints(dek);
         let primary = fingerprints.first().ok_or(KeysError::Corrupt("ring"))?;
         let key = CacheKey::Raw(primary.0);
-        let found = match self.cache.get(&key).await {
-            Some(found) => found,
-            None => {
-                let load = async {
-                    for fingerprint in &fingerprints {
-                        if let Some(row) = self.store.by_fingerprint(&fingerprint.0).await? {
-                            return self.unwrap_row(row).map(RawDek::Known);
-                        }
-                    }
-                    Ok(RawDek::Unknown(Arc::new(DekCipher::new(dek))))
-                };
-                self.cache.get_or_load(key, load).await?
+        let load = async {
+            for fingerprint in &fingerprints {
+                if let Some(row) = self.store.by_fingerprint(&fingerprint.0).await? {
+                    return self.unwrap_row(row).map(RawDek::Known);
+                }
             }
+            Ok(RawDek::Unknown(Arc::new(DekCipher::new(dek))))
         };
+        let found = self.cache.get_or_load(key, load).await?;
         match (&found, self.unknown_dek) {
             (RawDek::Unknown(_), UnknownDek::Refuse) => Err(KeysError::NotRecognised),
             _ => Ok(found),
+        }
+    }
+
+    /// The project's DEK that is kept under `key`, or that of the row which `find` finds.
+    async fn unwrapped(
+        &self,
+        key: CacheKey,
+        find: impl Future<Output = Result<DekRow, KeysError>>,
+    ) -> Result<Arc<ProjectDek>, KeysError> {
+        let load = async { self.unwrap_row(find.await?).map(RawDek::Known) };
+        match self.cache.get_or_load(key, load).await? {
+            RawDek::Known(dek) => Ok(dek),
+            RawDek::Unknown(_) => Err(KeysError::Corrupt("cache")),
         }
     }
 
@@ -219,13 +215,6 @@ impl Keys {
         for fingerprint in self.ring.fingerprints(dek) {
             self.cache.forget(&CacheKey::Raw(fingerprint.0)).await;
         }
-    }
-}
-
-fn known(found: RawDek) -> Result<Arc<ProjectDek>, KeysError> {
-    match found {
-        RawDek::Known(dek) => Ok(dek),
-        RawDek::Unknown(_) => Err(KeysError::Corrupt("cache")),
     }
 }
 

@@ -69,6 +69,12 @@ impl Launch {
         self
     }
 
+    /// With a system call that fails or hangs, as strace's `inject` says.
+    pub fn with_fault(self, call: &str, fault: &str) -> Self {
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{fault}"));
+        self.wrapped_in(&["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject])
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
