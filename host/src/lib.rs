@@ -1,6 +1,7 @@
-//! The core of codec, in wings that never import each other.
+//! The core of codec, in two wings that never import each other.
 //!
-//! [`crypto`] holds secrets, the key ring, the byte formats and the cipher. The plugin wing (wasmtime) stands beside it and
-//! can name none of them.
+//! [`crypto`] holds secrets, the key ring, the byte formats and the cipher. [`plugin`] runs sandboxed WebAssembly components, and can
+//! name none of them.
 
 pub mod crypto;
+pub mod plugin;

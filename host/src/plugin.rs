@@ -1,0 +1,32 @@
+//! Sandboxed WebAssembly components: access policies and audit sinks.
+//!
+//! wasmtime is wrapped here, once; nobody else names it. What a plugin may use ([`Limits`]) and reach ([`Outside`]) is a required
+//! argument wherever one is made, and there is one way in, for the start, for a reload and for `codec-plugin check`:
+//! [`Engines::admit_policy`] and [`Engines::admit_sink`].
+
+mod admission;
+mod bindings;
+pub mod cases;
+mod engine;
+mod fault;
+mod imports;
+mod limits;
+pub mod outside;
+mod policy;
+mod scan;
+mod sink;
+mod snapshot;
+mod wasi;
+
+pub use admission::{AdmissionError, Candidate, Problem, Sha256Digest};
+pub use engine::Engines;
+pub use fault::Fault;
+pub use imports::{LogLevel, LogLine, PluginLog};
+pub use limits::Limits;
+pub use outside::Outside;
+pub use policy::{
+    Attribute, Caller, Decision, Denial, DeploymentFact, KnownDeployment, Lookups, PolicyPlugin, Query, Variable,
+    WarmPolicy,
+};
+pub use scan::{Kind, Scan, ScanError};
+pub use sink::{Entry, SinkPlugin, WriteOutcome};

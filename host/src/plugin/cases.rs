@@ -1,0 +1,239 @@
+//! Cases that a plugin must answer: query → decision, batch → what was sent. `codec-plugin test` runs them, and so does the host before
+//! it relies on a plugin whose operator names their file.
+//!
+//! The form of the file is in `docs/PLUGINS.md`.
+
+mod run;
+mod script;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+pub use run::{CaseOutcome, CasesFailed};
+
+/// Where the time of a case stands that names none: 2026-01-01T12:00:00Z.
+pub(super) const CASE_TIME_MS: u64 = 1_767_268_800_000;
+/// The chain of records that a case makes up.
+const CASE_CHAIN: &str = "00000000000000aa";
+
+/// A file of cases.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cases {
+    /// Settings of every case that brings none of its own.
+    #[serde(default = "no_settings")]
+    settings: toml::Table,
+    #[serde(default, rename = "case")]
+    cases: Vec<Case>,
+}
+
+/// The file is not one of cases.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a file of cases: {0}")]
+pub struct ParseCasesError(String);
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    settings: Option<toml::Table>,
+    query: Option<CaseQuery>,
+    batch: Option<CaseBatch>,
+    #[serde(default)]
+    http: Vec<CaseExchange>,
+    #[serde(default)]
+    lines: Vec<CaseLines>,
+    expect: Expectation,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseQuery {
+    action: String,
+    time: Option<String>,
+    caller: Option<CaseCaller>,
+    project: Option<String>,
+    deployment: Option<CaseDeployment>,
+    #[serde(default)]
+    variables: Vec<CaseVariable>,
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum CaseCaller {
+    Name(String),
+    Full(CaseFullCaller),
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseFullCaller {
+    name: String,
+    method: Option<String>,
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseDeployment {
+    id: String,
+    /// None: the platform does not know it.
+    created: Option<String>,
+    project: Option<String>,
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum CaseVariable {
+    Name(String),
+    Full(CaseFullVariable),
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseFullVariable {
+    name: String,
+    kind: Option<String>,
+    key_version: Option<u32>,
+    size_bytes: Option<u32>,
+    provider: Option<String>,
+    reference: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum CaseBatch {
+    MadeUp(u64),
+    Given(Vec<CaseEntry>),
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseEntry {
+    seq: Option<u64>,
+    line: String,
+    time: Option<String>,
+    chain: Option<String>,
+    hash: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseExchange {
+    method: Option<String>,
+    url: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    credential: Option<String>,
+    body: Option<String>,
+    #[serde(default)]
+    body_contains: Vec<String>,
+    answer: CaseAnswer,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum CaseAnswer {
+    Fault(CaseFault),
+    Response(CaseResponse),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum CaseFault {
+    Timeout,
+    Connect,
+    Tls,
+    NotGranted,
+    TooLarge,
+    Protocol,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseResponse {
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseLines {
+    output: String,
+    lines: Vec<String>,
+    #[serde(default)]
+    answer: LinesAnswer,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LinesAnswer {
+    #[default]
+    Ok,
+    Unavailable,
+    NotGranted,
+    TooLong(u64),
+    Malformed(u64),
+}
+
+/// What a case must come to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", untagged)]
+enum Expectation {
+    Word(Word),
+    Problem { problem: String },
+    Deny { deny: String, reason: Option<String> },
+    Retry { retry: RetryAfter },
+    Rejected { rejected: Vec<u64> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Word {
+    Allow,
+    Abstain,
+    Ok,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum RetryAfter {
+    /// `true`: after whatever time.
+    Any(bool),
+    Ms(u32),
+}
+
+impl Cases {
+    /// Parses a file's text.
+    pub fn parse(text: &str) -> Result<Self, ParseCasesError> {
+        toml::from_str(text).map_err(|error| ParseCasesError(error.to_string()))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.cases.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.cases.is_empty()
+    }
+
+    fn settings_of(&self, case: &Case) -> String {
+        let settings = case.settings.as_ref().unwrap_or(&self.settings);
+        serde_json::to_string(settings).unwrap_or_else(|_| "{}".to_owned())
+    }
+}
+
+fn no_settings() -> toml::Table {
+    toml::Table::new()
+}

@@ -1,0 +1,100 @@
+//! The engines, never mixed: one for policies, one for sinks and providers, one that only runs `configure` for a snapshot.
+//!
+//! Policies are instantiated for every decision, so theirs has its instances' memory ready in a pool, mapped copy-on-write. The others
+//! take memory on demand. A thread of the operating system ticks all of them once a millisecond; a call that is still at work at its
+//! deadline ends there, whatever it does.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+/// One tick of the epoch.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+/// Instances of policies at once: a decision holds a thread, and there are few of those.
+const POLICY_INSTANCES_MAX: u32 = 64;
+/// Frames of a guest's stack that are looked at after a trap.
+const BACKTRACE_FRAMES_MAX: usize = 16;
+/// Bytes of an instance's memory that stay in place between decisions. Covers what a guest in Rust touches.
+const KEEP_RESIDENT_BYTES: usize = 512 << 10;
+/// Largest memory that the pool has places for.
+pub(super) const POOLED_MEMORY_BYTES_MAX: usize = 128 << 20;
+/// Largest table that the pool has places for.
+pub(super) const POOLED_TABLE_ELEMENTS_MAX: usize = 20_000;
+
+/// All engines of a process.
+pub struct Engines {
+    pub(super) policies: Engine,
+    pub(super) sinks: Engine,
+    pub(super) snapshots: Engine,
+}
+
+/// The machine cannot run plugins.
+#[derive(Debug, thiserror::Error)]
+#[error("WebAssembly cannot be set up on this machine: {0}")]
+pub struct EnginesError(String);
+
+impl Engines {
+    /// Sets them up and starts their clock.
+    pub fn new() -> Result<Self, EnginesError> {
+        let make = |config: &Config| Engine::new(config).map_err(|error| EnginesError(format!("{error:#}")));
+        let mut pooled = common();
+        pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+        pooled.memory_reservation(POOLED_MEMORY_BYTES_MAX as u64);
+        // Small guests are compiled at every start; what they compute is done in microseconds either way.
+        let mut quick = common();
+        quick.cranelift_opt_level(OptLevel::None);
+        let engines = Self { policies: make(&pooled)?, sinks: make(&common())?, snapshots: make(&quick)? };
+        let clocks = [engines.policies.weak(), engines.sinks.weak(), engines.snapshots.weak()];
+        let ticking = std::thread::Builder::new().name("plugin-ticks".into()).spawn(move || tick(&clocks));
+        ticking.map_err(|error| EnginesError(error.to_string()))?;
+        Ok(engines)
+    }
+}
+
+/// What every engine has in common: no feature that no guest needs, every one that stops a guest.
+fn common() -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    // Compiled in and switched off: without the types, a guest could abort the process.
+    config.wasm_gc(false).wasm_exceptions(false).wasm_function_references(false);
+    config.wasm_threads(false).shared_memory(false).wasm_memory64(false).wasm_stack_switching(false);
+    config.concurrency_support(false);
+    // A plugin is compiled beside requests, on one thread that lets them go first.
+    config.parallel_compilation(false);
+    config.wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES_MAX));
+    config.generate_address_map(true);
+    config
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(POLICY_INSTANCES_MAX);
+    pool.total_core_instances(POLICY_INSTANCES_MAX * 8);
+    pool.total_memories(POLICY_INSTANCES_MAX * 2);
+    pool.total_tables(POLICY_INSTANCES_MAX * 4);
+    pool.total_stacks(POLICY_INSTANCES_MAX);
+    pool.max_core_instances_per_component(20);
+    pool.max_memories_per_component(2);
+    pool.max_tables_per_component(20);
+    pool.max_memory_size(POOLED_MEMORY_BYTES_MAX);
+    pool.table_elements(POOLED_TABLE_ELEMENTS_MAX);
+    pool.linear_memory_keep_resident(KEEP_RESIDENT_BYTES);
+    pool.table_keep_resident(64 << 10);
+    pool
+}
+
+/// Until none of the engines lives.
+fn tick(clocks: &[EngineWeak]) {
+    loop {
+        std::thread::sleep(TICK);
+        let mut lives = false;
+        for engine in clocks.iter().filter_map(EngineWeak::upgrade) {
+            engine.increment_epoch();
+            lives = true;
+        }
+        if !lives {
+            return;
+        }
+    }
+}
