@@ -1,5 +1,6 @@
 //! The only place that builds things: from configuration and secrets to a service that answers.
 
+mod dev;
 mod hardening;
 mod secrets;
 mod startup;
@@ -17,22 +18,34 @@ use tracing::{info, warn};
 use crate::config::{Config, ConfigError};
 use crate::deployments::{Deployments, DeploymentsSettings};
 use crate::http::{Edge, router};
+use crate::plugins::{ConfigFile, Plugins};
 use crate::server;
 use crate::service::Service;
 
+pub use dev::DevFiles;
 pub use hardening::{harden_process, lock_memory};
-pub use secrets::{DevFiles, Doors, Secrets};
+pub use secrets::{Doors, Secrets};
 pub use startup::{journal_settings, open_store, open_store_if_made};
 
 /// How long the first attempt to become ready may keep `/livez` from answering.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
 /// How often a failing journal is tried again, and expired DEKs are wiped, when nobody asks.
 const UPKEEP: Duration = Duration::from_millis(500);
+/// How long the end of the process waits for sinks that still carry records away; what they do not have then, they get after the next start.
+const SINKS_DEADLINE: Duration = Duration::from_secs(2);
 /// How often the files of tokens are read again.
 const TOKEN_FILES: Duration = Duration::from_secs(1);
 
 /// Serves until `stop` resolves, then drains and closes.
-pub async fn serve(config: Config, secrets: Secrets, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+///
+/// `file` is followed for the plugins that it names; `hurry` resolves when somebody says that they have changed.
+pub async fn serve(
+    config: Config,
+    file: ConfigFile,
+    secrets: Secrets,
+    hurry: impl AsyncFnMut(),
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     // Before anything is touched: a port that is taken is a mistake in the configuration.
     let listen = config.server.listen;
     let listener = TcpListener::bind(listen)
@@ -50,12 +63,14 @@ pub async fn serve(config: Config, secrets: Secrets, stop: impl Future<Output = 
 
     let (tell, not_ready) = watch::channel(String::from("starting"));
     let draining = Arc::new(AtomicBool::new(false));
+    let plugins = Plugins::new()?;
     let edge = Arc::new(Edge {
         callers: ArcSwap::from_pointee(secrets.doors.open()?),
         limits: config.limits.clone(),
         body_timeout: Duration::from_millis(config.server.body_timeout_ms),
         requests_max: config.server.requests_max,
         service: Arc::new(OnceLock::new()),
+        plugins: plugins.clone(),
         not_ready,
         draining: draining.clone(),
         started: Instant::now(),
@@ -65,27 +80,34 @@ pub async fn serve(config: Config, secrets: Secrets, stop: impl Future<Output = 
         in_flight: Default::default(),
     });
     let ready = edge.service.clone();
-    let mut startup = startup::Startup::new(config.clone(), secrets.ring, deployments, tell);
+    edge.metrics.watch_plugins(Arc::downgrade(&plugins));
+    let policies = plugins.policies().clone();
+    let mut startup = startup::Startup::new(config.clone(), secrets.ring, deployments, policies, tell);
     // The first attempt decides whether there is any point; what may pass is waited for while /livez answers.
     let mut stop = std::pin::pin!(stop);
+    // Nobody is answered before the policies stand.
+    let beginning = async {
+        let first = tokio::time::timeout(FIRST_ATTEMPT, startup.attempt());
+        tokio::join!(first, plugins.load(&config)).0.unwrap_or(Ok(None))
+    };
     let first = tokio::select! {
         () = &mut stop => return Ok(()),
-        first = tokio::time::timeout(FIRST_ATTEMPT, startup.attempt()) => first.unwrap_or(Ok(None))?,
+        first = beginning => first?,
     };
     let waits = first.is_none();
     if let Some(service) = first {
-        announce(&edge, &ready, service);
+        announce(&edge, &config, service).await;
     }
     info!(listen = %address, ready = !waits, "codec serves");
 
     let (failed, failure) = tokio::sync::oneshot::channel();
     let background = tokio::spawn({
-        let (edge, ready) = (edge.clone(), ready.clone());
+        let (edge, ready, config) = (edge.clone(), ready.clone(), config.clone());
         async move {
             let working = async {
                 if waits {
                     match startup.until_ready().await {
-                        Ok(service) => announce(&edge, &ready, service),
+                        Ok(service) => announce(&edge, &config, service).await,
                         Err(error) => return drop(failed.send(error)),
                     }
                 }
@@ -96,6 +118,9 @@ pub async fn serve(config: Config, secrets: Secrets, stop: impl Future<Output = 
             tokio::join!(working, follow_token_files(&edge, &secrets.doors));
         }
     });
+    let following = async {
+        plugins.follow(file, hurry).await;
+    };
     let failure = async {
         match failure.await {
             Ok(error) => error,
@@ -109,10 +134,14 @@ pub async fn serve(config: Config, secrets: Secrets, stop: impl Future<Output = 
             error = failure => drop(tell_failure.send(error)),
         }
     };
-    server::serve(listener, router(edge), &config.server, &draining, stop).await;
+    tokio::select! {
+        () = server::serve(listener, router(edge.clone()), &config.server, &draining, stop) => {}
+        () = following => {}
+    }
     background.abort();
     if let Some(service) = ready.get() {
         service.journal.close().await;
+        plugins.finish(SINKS_DEADLINE).await;
     }
     info!("codec ended");
     match heard.try_recv() {
@@ -151,10 +180,12 @@ async fn follow_token_files(edge: &Edge, doors: &Doors) {
     }
 }
 
-fn announce(edge: &Edge, ready: &OnceLock<Arc<Service>>, service: Arc<Service>) {
+/// The sinks first: where one is required, nothing is answered without it.
+async fn announce(edge: &Edge, config: &Config, service: Arc<Service>) {
     edge.metrics.watch_journal(Arc::downgrade(&service.journal));
+    edge.plugins.carry(config, service.journal.clone()).await;
     // Set once: only the startup makes a service.
-    let _ = ready.set(service);
+    let _ = edge.service.set(service);
 }
 
 fn deployments_settings(config: &Config) -> DeploymentsSettings {

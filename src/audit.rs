@@ -1,15 +1,17 @@
 //! The audit trail: a record for every operation, durable before its answer.
 //!
 //! [`record`] is what a record says, [`chain`] how records hang together, [`journal`] where they become durable,
-//! [`reader`] how they are verified, and [`cursor`] how they are followed: by `codec audit`, and by the sinks that drain the journal,
-//! each from a cursor of its own.
+//! [`reader`] how they are verified, and [`cursor`] how they are followed: by `codec audit`, and in [`delivery`] by the sinks that drain
+//! the journal, each from a cursor of its own.
 
 mod canonical;
 pub mod chain;
 pub mod cursor;
+pub mod delivery;
 pub mod journal;
 pub mod reader;
 pub mod record;
+pub mod required;
 mod segment;
 
 pub use chain::{ChainId, Position, Receipt};

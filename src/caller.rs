@@ -30,11 +30,13 @@ pub enum Action {
     GenerateDek,
     /// Reads `/status`.
     Status,
+    /// Asks what would be decided, and why.
+    Explain,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Encrypt,
         Self::EncryptAll,
         Self::DecryptValue,
@@ -42,6 +44,7 @@ impl Action {
         Self::DecryptDek,
         Self::GenerateDek,
         Self::Status,
+        Self::Explain,
     ];
 
     /// Its name: that of its path.
@@ -54,7 +57,13 @@ impl Action {
             Self::DecryptDek => "decrypt-dek",
             Self::GenerateDek => "generate-dek",
             Self::Status => "status",
+            Self::Explain => "explain",
         }
+    }
+
+    /// Whether policies are asked about it: whatever touches a secret or a key.
+    pub fn is_judged(self) -> bool {
+        !matches!(self, Self::Status | Self::Explain)
     }
 
     /// Its place in [`Action::ALL`].
@@ -82,6 +91,16 @@ pub struct Caller {
     pub method: Method,
     /// What it may ask for.
     pub actions: Vec<Action>,
+}
+
+impl Method {
+    /// Its name, as records and policies have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SharedToken => "shared-token",
+            Self::Token => "token",
+        }
+    }
 }
 
 impl Caller {
@@ -167,6 +186,11 @@ impl Callers {
     /// Whether nobody can get in.
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
+    }
+
+    /// The caller of this name.
+    pub fn named(&self, name: &str) -> Option<&std::sync::Arc<Caller>> {
+        self.known.iter().map(|(_, caller)| caller).find(|caller| caller.name == name)
     }
 
     /// Whose token `presented` is. Compares digests, all of them, each in constant time: every wrong token takes as long.

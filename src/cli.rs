@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::app::DevFiles;
-use crate::config::{Config, ConfigError, Environment, LogConfig, LogFormat, LogLevel};
+use crate::config::{Config, ConfigError, DEFAULT_PATH, Environment, LogConfig, LogFormat, LogLevel};
 
 /// Exit code of a mistake in the configuration or on the command line.
 const EXIT_CONFIG: u8 = 2;
@@ -55,6 +55,8 @@ enum Command {
 /// What every command gets.
 struct Setting {
     config: Config,
+    /// Where it was read, or would have been.
+    config_path: PathBuf,
     environment: Environment,
     dev: bool,
 }
@@ -78,14 +80,15 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return keys::generate(generate);
     }
     let mut environment = Environment::read()?;
-    let config = Config::load(cli.config.as_deref(), &environment)?;
+    let (config_path, is_there) = config_path(&cli, &environment)?;
+    let config = Config::load(is_there.then_some(&*config_path), &environment)?;
     log_to_stderr(&config.log);
     if cli.dev {
         DevFiles::under(&config.data_dir).fill(&mut environment, &config)?;
     }
     // ring does TLS for the store and the object stores; nothing else may choose for it.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let setting = Setting { config, environment, dev: cli.dev };
+    let setting = Setting { config, config_path, environment, dev: cli.dev };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = match cli.command {
         Command::Serve => runtime.block_on(serve::serve(setting)),
@@ -96,6 +99,23 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     // A thread that waits for a disk which does not answer is not waited for.
     runtime.shutdown_timeout(SHUTDOWN_DEADLINE);
     outcome
+}
+
+/// Where the configuration is read, and whether it must be there. `--dev` makes one of its own where there is no other.
+fn config_path(cli: &Cli, environment: &Environment) -> anyhow::Result<(PathBuf, bool)> {
+    if let Some(named) = &cli.config {
+        return Ok((named.clone(), true));
+    }
+    let default = PathBuf::from(DEFAULT_PATH);
+    if !cli.dev || default.exists() {
+        return Ok((default, false));
+    }
+    let files = DevFiles::under(environment.data_dir());
+    if matches!(cli.command, Command::Serve) {
+        files.make_plugins()?;
+    }
+    let is_there = files.config.exists();
+    Ok(if is_there { (files.config, true) } else { (default, false) })
 }
 
 fn log_to_stderr(log: &LogConfig) {

@@ -5,6 +5,8 @@
 mod checks;
 mod defaults;
 mod environment;
+mod plugin_checks;
+mod plugins;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,9 +14,18 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use environment::Environment;
+pub use plugins::{
+    ComponentConfig, CredentialConfig, DefaultDecision, Framing, From as SinkFrom, HttpGrantConfig, Mode, OutputConfig,
+    PluginsConfig, PolicyConfig, SinkConfig,
+};
 
 pub use crate::audit::journal::Durability;
 use crate::caller::Action;
+
+/// The file that is read where none is named.
+pub const DEFAULT_PATH: &str = "codec.toml";
+/// The data directory where none is named.
+const DEFAULT_DATA_DIR: &str = "data";
 
 /// All of `codec.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +49,16 @@ pub struct Config {
     pub log: LogConfig,
     /// Callers with tokens of their own, beside the shared `INTERNAL_SERVICE_TOKEN`.
     pub callers: Vec<CallerConfig>,
+    /// Plugins in general.
+    pub plugins: PluginsConfig,
+    /// Access policies, in the order in which they are asked.
+    pub policies: Vec<PolicyConfig>,
+    /// Audit sinks.
+    pub sinks: Vec<SinkConfig>,
+    /// Places for lines.
+    pub outputs: Vec<OutputConfig>,
+    /// Headers that the host adds to plugins' requests.
+    pub credentials: Vec<CredentialConfig>,
 }
 
 /// The edge.
@@ -260,8 +281,7 @@ impl Config {
     pub fn load(path: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
         let mut config = match path {
             Some(path) => Self::read(path)?,
-            None if Path::new("codec.toml").exists() => Self::read(Path::new("codec.toml"))?,
-            None => Self::default(),
+            None => Self::read_or_default(Path::new(DEFAULT_PATH))?,
         };
         environment.apply(&mut config);
         config.refuse_contradictions(environment)?;
@@ -271,6 +291,38 @@ impl Config {
     /// Where the journal's segments are.
     pub fn journal_dir(&self) -> PathBuf {
         self.audit.dir.clone().unwrap_or_else(|| self.data_dir.join("audit"))
+    }
+
+    /// What `path` says, without the environment; the defaults, if it is not there.
+    pub fn read_or_default(path: &Path) -> Result<Self, ConfigError> {
+        if path.exists() { Self::read(path) } else { Ok(Self::default()) }
+    }
+
+    /// This one, with the plugins of `other`, if they go together.
+    pub fn with_plugins_of(&self, other: &Self) -> Result<Self, ConfigError> {
+        let next = Self {
+            plugins: other.plugins.clone(),
+            policies: other.policies.clone(),
+            sinks: other.sinks.clone(),
+            outputs: other.outputs.clone(),
+            credentials: other.credentials.clone(),
+            ..self.clone()
+        };
+        next.refuse_plugins()?;
+        Ok(next)
+    }
+
+    /// The part that only a restart changes.
+    pub fn without_plugins(&self) -> Self {
+        let none = Self::default();
+        Self {
+            plugins: none.plugins,
+            policies: none.policies,
+            sinks: none.sinks,
+            outputs: none.outputs,
+            credentials: none.credentials,
+            ..self.clone()
+        }
     }
 
     fn read(path: &Path) -> Result<Self, ConfigError> {

@@ -9,11 +9,13 @@ mod body;
 mod decrypt;
 mod edge;
 mod encrypt;
+mod explain;
 mod health;
 mod json;
 mod keys;
 mod metrics;
 mod problem;
+mod status;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
@@ -26,6 +28,7 @@ use tokio::sync::watch;
 
 use crate::caller::Callers;
 use crate::config::LimitsConfig;
+use crate::plugins::Plugins;
 use crate::service::Service;
 
 pub use auth::network_of;
@@ -45,6 +48,8 @@ pub struct Edge {
     pub requests_max: usize,
     /// There once the KEK is proven and the journal open.
     pub service: Arc<OnceLock<Arc<Service>>>,
+    /// What runs beside it.
+    pub plugins: Arc<Plugins>,
     /// Why it is not there yet.
     pub not_ready: watch::Receiver<String>,
     /// Set when the process is to end.
@@ -62,13 +67,14 @@ pub struct Edge {
 }
 
 /// Every route, for the router and for the test that holds `docs/openapi.json` to it.
-pub const ROUTES: [(&str, &str); 11] = [
+pub const ROUTES: [(&str, &str); 12] = [
     ("POST", "/encrypt"),
     ("POST", "/encrypt-all"),
     ("POST", "/decrypt-value"),
     ("POST", "/decrypt-all"),
     ("POST", "/decrypt-dek"),
     ("POST", "/generate-dek"),
+    ("POST", "/explain"),
     ("GET", "/status"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
@@ -94,7 +100,8 @@ fn handler(path: &str) -> MethodRouter<Arc<Edge>> {
         "/decrypt-all" => post(decrypt::decrypt_all),
         "/decrypt-dek" => post(keys::decrypt_dek),
         "/generate-dek" => post(keys::generate_dek),
-        "/status" => get(health::status),
+        "/explain" => post(explain::explain),
+        "/status" => get(status::status),
         "/livez" => get(health::livez),
         "/readyz" => get(health::readyz),
         "/metrics" => get(health::metrics),

@@ -1,6 +1,6 @@
 //! A project's DEK: found in the store, unwrapped by the ring, kept in the cache.
 //!
-//! Every way to a DEK takes a [`Permit`], and every DEK that is found belongs to the project it was asked for. What it opens is
+//! Every way to a DEK takes a [`Permit`], save the one for a DEK that the caller holds already, and every DEK that is found belongs to the project it was asked for. What it opens is
 //! [`Withheld`] until its record is durable.
 
 mod budget;

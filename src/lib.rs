@@ -14,6 +14,7 @@ pub mod deployments;
 pub mod http;
 pub mod keys;
 pub mod names;
+pub mod plugins;
 pub mod policy;
 pub mod server;
 pub mod service;

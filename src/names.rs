@@ -1,5 +1,7 @@
 //! The names that travel through everything, parsed once at the edge. Nothing downstream checks them again.
 
+mod pattern;
+
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -7,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Serialize, Serializer};
+
+pub use pattern::ProjectPattern;
 
 /// Longest project or deployment id, in bytes.
 const ID_LEN_MAX: usize = 128;

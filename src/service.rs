@@ -3,10 +3,12 @@
 //! Keys are reached with a [`Permit`](crate::policy::Permit); what they open is withheld until a
 //! [`Receipt`] says that its record is durable.
 
+mod authorise;
 mod calls;
 mod decrypt;
 mod encrypt;
 mod error;
+mod explain;
 mod opening;
 
 use std::net::IpAddr;
@@ -18,18 +20,19 @@ use crate::config::DekRelease;
 use crate::deployments::Deployments;
 use crate::keys::Keys;
 use crate::names::RequestId;
-use crate::policy::{Permit, Policies, Query};
+use crate::policy::Policies;
 
 pub use calls::{
     DecryptAll, DecryptValue, DecryptedVariable, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable,
     PresentedDek, ReleasedDek, StoredVariable,
 };
 pub use error::{Cause, Refusal};
+pub use explain::{Explain, ExplainedVariable, Explanation};
 
 /// Everything an operation goes through.
 pub struct Service {
     /// May they?
-    pub policies: Policies,
+    pub policies: Arc<Policies>,
     /// Projects' DEKs.
     pub keys: Keys,
     /// Deployment facts.
@@ -75,22 +78,17 @@ impl Service {
     /// Whether `context` may do `action`, for what leaves no record when it is allowed.
     pub async fn admit(&self, context: &Context, action: Action) -> Result<(), Refusal> {
         let pending = self.begin(context, action);
-        match self.authorise(context, action) {
-            Ok(_) => {
+        match self.policies.admit(&context.caller, action) {
+            Ok(()) => {
                 pending.forget();
                 Ok(())
             }
-            Err(refusal) => self.conclude::<()>(pending, Err(refusal)).await.map(|_| ()),
+            Err(denial) => self.conclude::<()>(pending, Err(denial.into())).await.map(|_| ()),
         }
     }
 
     fn begin(&self, context: &Context, action: Action) -> Pending {
         self.journal.begin(Record::of(action, &context.caller, &context.request_id, context.remote))
-    }
-
-    fn authorise(&self, context: &Context, action: Action) -> Result<Permit, Refusal> {
-        let query = Query { caller: &context.caller, action };
-        self.policies.decide(&query).map_err(|denial| Cause::Denied { policy_code: denial.code }.into())
     }
 
     /// Records how it ended; only then is anything let go.

@@ -17,6 +17,7 @@ mod scan;
 mod sink;
 mod snapshot;
 mod wasi;
+mod weight;
 
 pub use admission::{AdmissionError, Candidate, Problem, Sha256Digest};
 pub use engine::Engines;
@@ -30,3 +31,4 @@ pub use policy::{
 };
 pub use scan::{Kind, Scan, ScanError};
 pub use sink::{Entry, SinkPlugin, WriteOutcome};
+pub use weight::TooHeavy;

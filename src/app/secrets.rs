@@ -1,14 +1,9 @@
 //! The secrets that the process begins with: the KEK, and the tokens of its callers.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use origan_codec_host::crypto::{Kek, KeyRing, ServiceToken};
 use tracing::warn;
 use zeroize::Zeroizing;
@@ -31,15 +26,6 @@ pub struct Secrets {
 pub struct Doors {
     shared: Option<TokenDigest>,
     callers: Vec<CallerConfig>,
-}
-
-/// Where `--dev` keeps the secrets that it makes.
-#[derive(Debug)]
-pub struct DevFiles {
-    /// The KEK.
-    pub kek: PathBuf,
-    /// The token.
-    pub token: PathBuf,
 }
 
 impl Secrets {
@@ -97,47 +83,7 @@ impl Doors {
     }
 }
 
-impl DevFiles {
-    /// Where they are, or will be.
-    pub fn under(data_dir: &Path) -> Self {
-        Self { kek: data_dir.join("dev").join("kek"), token: data_dir.join("dev").join("token") }
-    }
-
-    /// Makes what is missing, and fills `environment` where it is silent.
-    pub fn fill(&self, environment: &mut Environment, config: &Config) -> anyhow::Result<()> {
-        if environment.kek_secret.is_none() && config.keys.kek_file.is_none() {
-            let fresh = Kek::generate()?.encode_base64();
-            environment.kek_secret = Some(kept(&self.kek, &fresh)?);
-        }
-        if environment.service_token.is_none() {
-            let mut bytes = Zeroizing::new([0; 24]);
-            getrandom::fill(&mut *bytes).context("the operating system's randomness is unavailable")?;
-            let fresh = Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes));
-            environment.service_token = Some(ServiceToken::new(kept(&self.token, &fresh)?.to_string()));
-        }
-        Ok(())
-    }
-}
-
-/// What `path` holds; `fresh`, now kept there, if it is not there yet.
-fn kept(path: &Path, fresh: &str) -> anyhow::Result<Zeroizing<String>> {
-    if let Some(dir) = path.parent() {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.with_context(|| format!("cannot create {}", dir.display()))?;
-    }
-    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(mut file) => {
-            let written = file.write_all(fresh.as_bytes()).and_then(|()| file.write_all(b"\n"));
-            written.and_then(|()| file.sync_all()).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error).with_context(|| format!("cannot create {}", path.display())),
-    }
-    let text = read_secret(path)?;
-    Ok(Zeroizing::new(text.trim_end().to_owned()))
-}
-
-fn read_secret(path: &Path) -> Result<Zeroizing<String>, ConfigError> {
+pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<String>, ConfigError> {
     let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
     Ok(Zeroizing::new(text))
 }

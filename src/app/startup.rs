@@ -15,6 +15,7 @@ use crate::config::{Config, ConfigError};
 use crate::deployments::Deployments;
 use crate::keys::{Keys, KeysSettings, prove_kek};
 use crate::policy::Policies;
+
 use crate::service::{Service, ServiceSettings};
 use crate::store::{DekStore, OpenStoreError, PostgresStore, SqliteStore};
 
@@ -29,6 +30,7 @@ pub(super) struct Startup {
     ring: Arc<KeyRing>,
     /// Taken by the service.
     deployments: Option<Deployments>,
+    policies: Arc<Policies>,
     store: Option<Arc<dyn DekStore>>,
     tell: watch::Sender<String>,
     attempts: u32,
@@ -39,9 +41,10 @@ impl Startup {
         config: Config,
         ring: Arc<KeyRing>,
         deployments: Deployments,
+        policies: Arc<Policies>,
         tell: watch::Sender<String>,
     ) -> Self {
-        Self { config, ring, deployments: Some(deployments), store: None, tell, attempts: 0 }
+        Self { config, ring, deployments: Some(deployments), policies, store: None, tell, attempts: 0 }
     }
 
     /// Tries until it is ready.
@@ -80,7 +83,7 @@ impl Startup {
             cache_entries: self.config.keys.cache_entries,
         };
         Ok(Some(Arc::new(Service {
-            policies: Policies,
+            policies: self.policies.clone(),
             keys: Keys::new(self.ring.clone(), store, journal.clone(), &settings),
             deployments,
             journal,

@@ -76,6 +76,13 @@ impl ChainId {
 impl Position {
     /// Before the first record.
     pub const START: Self = Self { seq: 0, hash: [0; 32] };
+
+    /// The hash as hexadecimal digits.
+    pub fn hash_hex(&self) -> String {
+        let mut digits = Vec::with_capacity(64);
+        push_hex(&mut digits, &self.hash);
+        digits.into_iter().map(char::from).collect()
+    }
 }
 
 impl ChainEnd {

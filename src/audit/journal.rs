@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 use super::canonical::body_of;
 use super::chain::{ChainEnd, ChainId, Position, Receipt};
 use super::record::{Outcome, Record};
+use super::required::RequiredSinks;
 pub use super::segment::Durability;
 use crate::clock::monotonic_ms;
 use past::Past;
@@ -76,6 +77,8 @@ pub struct Journal {
     committed: watch::Receiver<Position>,
     gauges: Arc<Gauges>,
     chain: ChainId,
+    dir: PathBuf,
+    required: RequiredSinks,
     writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
     /// Keeps other processes from writing here; the kernel takes it back however this one ends.
     _lock: fs::File,
@@ -154,7 +157,17 @@ impl Journal {
             std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(waiting, &tell)).map_err(io)?;
         info!(chain = %chain, seq = last.seq, dir = %settings.dir.display(), "audit journal open");
         let writer = std::sync::Mutex::new(Some(thread));
-        Ok(Arc::new(Self { queue, deadline: settings.deadline, committed, gauges, chain, writer, _lock: lock }))
+        Ok(Arc::new(Self {
+            queue,
+            deadline: settings.deadline,
+            committed,
+            gauges,
+            chain,
+            dir: settings.dir.clone(),
+            required: RequiredSinks::default(),
+            writer,
+            _lock: lock,
+        }))
     }
 
     /// Begins a record.
@@ -162,15 +175,35 @@ impl Journal {
         Pending { journal: self.clone(), record: Some(record) }
     }
 
-    /// Makes `record` durable, or says in time that it is not.
+    /// Makes `record` durable here and at every sink that is required, or says in time that it is not.
     pub async fn append(&self, record: &Record) -> Result<Receipt, AuditUnavailable> {
+        if self.required.is_any_down() {
+            // Nobody is made to wait for a sink that does not answer; what was not answered is recorded as such.
+            let mut refused = record.clone();
+            refused.end(Outcome::Failed, Some("audit_unavailable"));
+            let message = Message::Record { body: body_of(&refused), answer: None };
+            let _ = self.queue.try_send(message);
+            return Err(AuditUnavailable);
+        }
         let (answer, receipt) = oneshot::channel();
         let message = Message::Record { body: body_of(record), answer: Some(answer) };
         self.queue.try_send(message).map_err(|_| AuditUnavailable)?;
-        match tokio::time::timeout(self.deadline, receipt).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => Err(AuditUnavailable),
-        }
+        let recording = async {
+            let receipt = receipt.await.map_err(|_| AuditUnavailable)??;
+            self.required.have(&receipt).await;
+            Ok(receipt)
+        };
+        tokio::time::timeout(self.deadline, recording).await.unwrap_or(Err(AuditUnavailable))
+    }
+
+    /// The sinks that every answer waits for.
+    pub fn required(&self) -> &RequiredSinks {
+        &self.required
+    }
+
+    /// The folder of its segments.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// While the journal is failing: looks whether it can be written again, without waiting for somebody's record.

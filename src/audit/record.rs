@@ -1,11 +1,12 @@
 //! What a record says. It cannot hold a secret: its type has no field for one.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::caller::{Action, Caller, Method, OPERATOR};
+use crate::caller::{Action, Caller, OPERATOR};
 use crate::clock::as_rfc3339;
 use crate::names::{DeploymentId, KeyVersion, ProjectId, RequestId, VariableName};
 
@@ -50,6 +51,15 @@ pub struct Record {
     /// What became of the DEK, beyond being used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dek: Option<DekNote>,
+    /// What the policies were told of, beyond the rest of the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Box<Facts>>,
+    /// What each policy that was asked has decided.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]
+    pub decisions: Vec<(Arc<str>, &'static str)>,
+    /// The policy that refused, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Box<DecidedBy>>,
     outcome: Outcome,
     /// The error's code, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,6 +67,54 @@ pub struct Record {
     request_id: RequestId,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote: Option<IpAddr>,
+}
+
+/// The policy that refused.
+#[derive(Debug, Clone, Serialize)]
+pub struct DecidedBy {
+    /// As `codec.toml` names it; `default` where none allowed.
+    #[serde(serialize_with = "as_text")]
+    pub name: Arc<str>,
+    /// What the caller was told.
+    pub code: String,
+    /// What the policy says to operators.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// What policies were told of, as far as the record does not say it already: with it, a decision can be made again.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts {
+    /// The deployment, where a policy asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentNote>,
+    /// Names of the plain variables, where a policy asked for variables; the record's `variables` are the secret ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plain_variables: Vec<VariableName>,
+    /// Sizes of the secrets, then of the plain variables, in bytes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<u32>,
+    /// Key versions of the secrets; 0 for one that names none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<u32>,
+}
+
+/// What is known of a deployment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum DeploymentNote {
+    /// When the platform wrote it.
+    Known {
+        /// The object store's time.
+        #[serde(serialize_with = "as_rfc3339")]
+        created: SystemTime,
+    },
+    /// The platform does not know it.
+    Unknown {
+        /// Always false.
+        known: bool,
+    },
 }
 
 /// What is worth saying of a DEK.
@@ -84,10 +142,7 @@ struct RecordedCaller {
 impl Record {
     /// The beginning of a record: who asks for what, now.
     pub fn of(action: Action, caller: &Caller, request_id: &RequestId, remote: Option<IpAddr>) -> Self {
-        let method = match caller.method {
-            Method::SharedToken => "shared-token",
-            Method::Token => "token",
-        };
+        let method = caller.method.name();
         Self::new(recorded_action(action), action.name(), &caller.name, method, request_id.clone(), remote)
     }
 
@@ -99,6 +154,8 @@ impl Record {
         record.variables = Vec::new();
         record.key_versions = Vec::new();
         record.dek = Some(DekNote::Imported);
+        record.facts = None;
+        record.decisions = Vec::new();
         record
     }
 
@@ -113,6 +170,11 @@ impl Record {
     /// Something an operator does with `codec`.
     pub fn of_command(action: &'static str, command: &'static str) -> Self {
         Self::new(action, command, OPERATOR, "command-line", RequestId::fresh(), None)
+    }
+
+    /// When the operation began.
+    pub fn time(&self) -> SystemTime {
+        self.time
     }
 
     /// Ends the record.
@@ -140,6 +202,9 @@ impl Record {
             failed_variables: Vec::new(),
             key_versions: Vec::new(),
             dek: None,
+            facts: None,
+            decisions: Vec::new(),
+            policy: None,
             // What is dropped half-way was not carried out.
             outcome: Outcome::Failed,
             reason: Some("abandoned"),
@@ -147,6 +212,15 @@ impl Record {
             remote,
         }
     }
+}
+
+fn as_text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+/// In the order in which they were asked.
+fn as_map<S: Serializer>(decisions: &[(Arc<str>, &'static str)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(decisions.iter().map(|(policy, decision)| (&**policy, decision)))
 }
 
 /// The seed's names for what happens to a secret or a DEK.
@@ -157,5 +231,6 @@ fn recorded_action(action: Action) -> &'static str {
         Action::DecryptDek => "DEK_DECRYPT",
         Action::GenerateDek => "DEK_GENERATE",
         Action::Status => "STATUS_READ",
+        Action::Explain => "POLICY_EXPLAIN",
     }
 }

@@ -59,7 +59,7 @@ impl Config {
                 return Err(ConfigError::value(format!("callers[{index}].name"), "another caller has this name"));
             }
         }
-        Ok(())
+        self.refuse_plugins()
     }
 }
 

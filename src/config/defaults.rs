@@ -10,7 +10,7 @@ use super::{
 impl Default for Config {
     fn default() -> Self {
         Self {
-            data_dir: "data".into(),
+            data_dir: super::DEFAULT_DATA_DIR.into(),
             server: ServerConfig::default(),
             limits: LimitsConfig::default(),
             keys: KeysConfig::default(),
@@ -19,6 +19,11 @@ impl Default for Config {
             audit: AuditConfig::default(),
             log: LogConfig::default(),
             callers: Vec::new(),
+            plugins: super::PluginsConfig::default(),
+            policies: Vec::new(),
+            sinks: Vec::new(),
+            outputs: Vec::new(),
+            credentials: Vec::new(),
         }
     }
 }

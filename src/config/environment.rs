@@ -40,6 +40,11 @@ impl Environment {
         })
     }
 
+    /// The data directory that it names, or the default: before any file has been read.
+    pub fn data_dir(&self) -> &std::path::Path {
+        self.data_dir.as_deref().unwrap_or(std::path::Path::new(super::DEFAULT_DATA_DIR))
+    }
+
     /// What the environment says wins over the file.
     pub(super) fn apply(&self, config: &mut Config) {
         if let Some(listen) = self.listen {

@@ -48,6 +48,21 @@ impl Json {
         self.buffer.push(b'}');
     }
 
+    /// A list of objects within this one.
+    pub(super) fn list<T>(&mut self, name: &str, items: &[T], mut write: impl FnMut(&mut Self, &T)) {
+        self.name(name);
+        self.buffer.push(b'[');
+        let outer_first = self.is_first;
+        for (index, item) in items.iter().enumerate() {
+            self.buffer.extend_from_slice(if index == 0 { b"{" } else { b",{" });
+            self.is_first = true;
+            write(self, item);
+            self.buffer.push(b'}');
+        }
+        self.is_first = outer_first;
+        self.buffer.push(b']');
+    }
+
     pub(super) fn into_body(mut self) -> Body {
         self.buffer.push(b'}');
         Body::from(Bytes::from_owner(self.buffer))
@@ -95,12 +110,15 @@ mod tests {
             json.boolean("y", true);
         });
         json.nested("empty", |_| {});
+        json.list("l", &[1, 2], |json, item| json.number("i", *item));
+        json.list("none", &[0_u8; 0], |_, _| {});
         json.text("z", "");
         let bytes = json.into_body().collect().await.expect("whole").to_bytes();
         let value: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
         assert_eq!(
             value,
-            serde_json::json!({"a\"\n": "\u{0}\u{2028}é\\", "n": {"x": 1, "y": true}, "empty": {}, "z": ""})
+            serde_json::json!({"a\"\n": "\u{0}\u{2028}é\\", "n": {"x": 1, "y": true}, "empty": {},
+                "l": [{"i": 1}, {"i": 2}], "none": [], "z": ""})
         );
     }
 }

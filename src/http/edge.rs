@@ -81,8 +81,8 @@ fn write_problem(response: &mut Response, problem: &Problem, request_id: &Reques
     json.text("detail", detail);
     json.text("code", problem.code.name());
     json.text("requestId", request_id.as_str());
-    if let Some(policy_code) = problem.policy_code {
-        json.text("policyCode", policy_code);
+    if let Some(policy_code) = &problem.policy_code {
+        json.text("policyCode", policy_code.as_str());
     }
     if let Some(variable) = &problem.variable {
         json.text("variable", variable);

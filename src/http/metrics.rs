@@ -1,21 +1,22 @@
 //! Figures in OpenMetrics text. No label ever holds what a caller sent.
 
+mod collectors;
+
 use std::sync::Weak;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use prometheus_client::collector::Collector;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::ROUTES;
 use super::problem::Code;
 use crate::audit::Journal;
+use crate::plugins::Plugins;
+use collectors::{JournalFigures, PluginFigures};
 
 /// Counters and histograms of the edge.
 #[derive(Debug)]
@@ -72,6 +73,13 @@ impl Metrics {
         }
     }
 
+    /// Shows the plugins' figures too, as long as they live.
+    pub fn watch_plugins(&self, plugins: Weak<Plugins>) {
+        if let Ok(mut registry) = self.registry.lock() {
+            registry.register_collector(Box::new(PluginFigures(plugins)));
+        }
+    }
+
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         if let Ok(registry) = self.registry.lock() {
@@ -84,30 +92,4 @@ impl Metrics {
 
 fn paths() -> impl Iterator<Item = &'static str> {
     ROUTES.into_iter().map(|(_, path)| path).chain(["other"])
-}
-
-#[derive(Debug)]
-struct JournalFigures(Weak<Journal>);
-
-impl Collector for JournalFigures {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Some(journal) = self.0.upgrade() else { return Ok(()) };
-        let gauges = journal.gauges();
-        let counters = [
-            ("journal_records", "Records made durable", &gauges.records),
-            ("journal_commits", "Writes that made them so", &gauges.commits),
-            ("journal_failures", "Writes that failed", &gauges.failures),
-        ];
-        for (name, help, value) in counters {
-            let metric = ConstCounter::new(value.load(Ordering::Relaxed));
-            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
-        }
-        let seconds = ConstCounter::new(gauges.commit_time_us.load(Ordering::Relaxed) as f64 / 1e6);
-        let unit = Unit::Seconds;
-        let help = "Time spent in write and sync";
-        seconds.encode(encoder.encode_descriptor("journal_commit", help, Some(&unit), seconds.metric_type())?)?;
-        let failing = ConstGauge::new(i64::from(gauges.is_failing.load(Ordering::Relaxed)));
-        let help = "1 while no record is taken";
-        failing.encode(encoder.encode_descriptor("journal_failing", help, None, failing.metric_type())?)
-    }
 }

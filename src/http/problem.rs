@@ -7,6 +7,7 @@ use http::StatusCode;
 use origan_codec_host::crypto::ParseEnvelopeError;
 
 use crate::audit::Receipt;
+use crate::policy::PolicyCode;
 use crate::service::{Cause, Refusal};
 
 /// Everything that can be wrong, as callers see it.
@@ -159,7 +160,7 @@ pub(super) struct Problem {
     pub(super) code: Code,
     pub(super) detail: Cow<'static, str>,
     pub(super) variable: Option<String>,
-    pub(super) policy_code: Option<&'static str>,
+    pub(super) policy_code: Option<PolicyCode>,
     pub(super) receipt: Option<Box<Receipt>>,
     /// For the log alone.
     pub(super) internal: Option<String>,
@@ -245,7 +246,7 @@ mod tests {
     #[test]
     fn every_cause_has_the_same_name_in_the_record_and_in_the_answer() {
         for cause in [
-            Cause::Denied { policy_code: "x" },
+            Cause::Denied { policy_code: PolicyCode::of("x") },
             Cause::Envelope(ParseEnvelopeError::InvalidBase64),
             Cause::Envelope(ParseEnvelopeError::TooShort),
             Cause::Envelope(ParseEnvelopeError::UnsupportedFormat),

@@ -90,8 +90,8 @@ impl Keys {
         self.unwrapped(key, async { Ok(row) }).await
     }
 
-    /// What is known of a raw DEK.
-    pub async fn by_raw_dek(&self, _permit: &Permit, dek: &Dek) -> Result<RawDek, KeysError> {
+    /// Whose a raw DEK is. Needs no permit: it finds what the caller holds already, and opens nothing.
+    pub async fn by_raw_dek(&self, dek: &Dek) -> Result<RawDek, KeysError> {
         let fingerprints = self.ring.fingerprints(dek);
         let primary = fingerprints.first().ok_or(KeysError::Corrupt("ring"))?;
         let key = CacheKey::Raw(primary.0);

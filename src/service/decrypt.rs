@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use origan_codec_host::crypto::{EncryptedDek, Plaintext};
+use origan_codec_host::crypto::{EncryptedDek, EncryptedValue, Plaintext};
 use zeroize::Zeroizing;
 
+use super::authorise::Subject;
 use super::opening::{OpeningDeks, names_of_secrets, open_each};
 use super::{
     Answered, Cause, Context, DecryptAll, DecryptValue, DecryptedVariable, PresentedDek, Refusal, ReleasedDek, Service,
@@ -16,8 +17,9 @@ use crate::caller::Action;
 use crate::config::DekRelease;
 use crate::deployments::{Deployment, DeploymentFacts};
 use crate::keys::{DekHandle, KeysError, ProjectDek, RawDek};
-use crate::names::{DeploymentId, KeyVersion, ProjectId};
+use crate::names::{DeploymentId, KeyVersion, ProjectId, VariableName};
 use crate::policy::Permit;
+use crate::policy::query::{Facts, Variable};
 
 impl Service {
     /// Opens one value.
@@ -33,9 +35,18 @@ impl Service {
         pending: &mut Pending,
         call: DecryptValue,
     ) -> Result<Withheld<Plaintext>, Refusal> {
-        pending.record().deployment_id = call.deployment_id;
-        let permit = self.authorise(context, Action::DecryptValue)?;
-        let dek = self.presented_dek(&permit, context, pending, call.dek).await?;
+        pending.record().deployment_id.clone_from(&call.deployment_id);
+        self.policies.admit(&context.caller, Action::DecryptValue)?;
+        let identified = self.identify(context, pending, call.dek).await?;
+        let project_id = pending.record().project_id.clone();
+        let subject = Subject {
+            action: Action::DecryptValue,
+            project_id: project_id.as_ref(),
+            deployment_id: call.deployment_id.as_ref(),
+            variables: &Vec::new,
+        };
+        let permit = self.authorise(context, pending, &subject).await?;
+        let dek = self.identified_dek(&permit, pending, identified).await?;
         Ok(dek.open(&permit, call.value)?)
     }
 
@@ -59,7 +70,13 @@ impl Service {
         pending.record().project_id = Some(call.project_id.clone());
         pending.record().deployment_id = Some(call.deployment_id.clone());
         pending.record().variables = names_of_secrets(&call.variables);
-        let permit = self.authorise(context, Action::DecryptAll)?;
+        let subject = Subject {
+            action: Action::DecryptAll,
+            project_id: Some(&call.project_id),
+            deployment_id: Some(&call.deployment_id),
+            variables: &|| Facts::of_variables(call.variables.iter().map(as_policies_see)),
+        };
+        let permit = self.authorise(context, pending, &subject).await?;
         if self.settings.deployment_required {
             self.known_deployment(&call.project_id, &call.deployment_id).await?.ok_or(Cause::UnknownDeployment)?;
         }
@@ -87,7 +104,8 @@ impl Service {
         encrypted_dek: &EncryptedDek,
     ) -> Result<Withheld<ReleasedDek>, Refusal> {
         pending.record().project_id = Some(project_id.clone());
-        let permit = self.authorise(context, Action::DecryptDek)?;
+        let subject = Subject::of_project(Action::DecryptDek, project_id);
+        let permit = self.authorise(context, pending, &subject).await?;
         if self.settings.dek_release == DekRelease::Never {
             return Err(Cause::DekReleaseRefused.into());
         }
@@ -103,38 +121,55 @@ impl Service {
         Ok(Withheld::new(Zeroizing::new(sealed.map_err(KeysError::from)?)))
     }
 
-    /// The DEK that a call brings along, and in the record whose it is.
-    async fn presented_dek(
+    /// Whose DEK a call brings along, in the record: known before anybody is asked whether it may be used.
+    async fn identify(
         &self,
-        permit: &Permit,
         context: &Context,
         pending: &mut Pending,
         presented: PresentedDek,
-    ) -> Result<RawDek, Refusal> {
-        let (dek, claimed) = match presented {
+    ) -> Result<Identified, Refusal> {
+        match presented {
             PresentedDek::Raw(dek, claimed) => {
                 pending.record().project_id.clone_from(&claimed);
-                (self.keys.by_raw_dek(permit, &dek).await?, claimed)
+                let found = self.keys.by_raw_dek(&dek).await?;
+                if let RawDek::Known(known) = &found {
+                    refuse_another_project(claimed.as_ref(), known.project_id())?;
+                    pending.record().project_id = Some(known.project_id().clone());
+                }
+                Ok(Identified::Raw(found))
             }
             PresentedDek::Handle(text, claimed) => {
                 let handle = DekHandle::open(&text, self.keys.ring(), &context.caller.name)?;
                 pending.record().project_id = Some(handle.project_id.clone());
-                (RawDek::Known(self.keys.version(permit, &handle.project_id, handle.version).await?), claimed)
+                refuse_another_project(claimed.as_ref(), &handle.project_id)?;
+                Ok(Identified::Version(handle.project_id, handle.version))
             }
             PresentedDek::Wrapped(project_id, encrypted_dek) => {
                 pending.record().project_id = Some(project_id.clone());
-                let found = self.keys.by_encrypted_dek(permit, &project_id, &encrypted_dek, pending.record()).await?;
-                (RawDek::Known(found), None)
+                Ok(Identified::Wrapped(project_id, encrypted_dek))
+            }
+        }
+    }
+
+    /// The DEK that was identified, ready to open.
+    async fn identified_dek(
+        &self,
+        permit: &Permit,
+        pending: &mut Pending,
+        identified: Identified,
+    ) -> Result<RawDek, Refusal> {
+        let dek = match identified {
+            Identified::Raw(found) => found,
+            Identified::Version(project_id, version) => {
+                RawDek::Known(self.keys.version(permit, &project_id, version).await?)
+            }
+            Identified::Wrapped(project_id, encrypted_dek) => {
+                let cause = pending.record();
+                RawDek::Known(self.keys.by_encrypted_dek(permit, &project_id, &encrypted_dek, cause).await?)
             }
         };
         match &dek {
-            RawDek::Known(known) if claimed.as_ref().is_some_and(|project| project != known.project_id()) => {
-                return Err(Cause::DekNotRecognised.into());
-            }
-            RawDek::Known(known) => {
-                pending.record().project_id = Some(known.project_id().clone());
-                pending.record().key_versions = vec![known.version()];
-            }
+            RawDek::Known(known) => pending.record().key_versions = vec![known.version()],
             RawDek::Unknown(_) => pending.record().dek = Some(DekNote::Unknown),
         }
         Ok(dek)
@@ -194,10 +229,35 @@ impl Service {
         project_id: &ProjectId,
         deployment_id: &DeploymentId,
     ) -> Result<Option<Arc<DeploymentFacts>>, Refusal> {
-        match self.deployments.look_up(deployment_id).await? {
+        match self.deployment(Some(project_id), deployment_id).await? {
             Deployment::Unknown => Ok(None),
-            Deployment::Known(facts) if facts.project_id == *project_id => Ok(Some(facts)),
-            Deployment::Known(_) => Err(Cause::DeploymentInvalid.into()),
+            Deployment::Known(facts) => Ok(Some(facts)),
+        }
+    }
+}
+
+/// A DEK that a call brings along, once it is known whose.
+enum Identified {
+    Raw(RawDek),
+    Version(ProjectId, KeyVersion),
+    Wrapped(ProjectId, EncryptedDek),
+}
+
+fn refuse_another_project(claimed: Option<&ProjectId>, found: &ProjectId) -> Result<(), Refusal> {
+    match claimed {
+        Some(claimed) if claimed != found => Err(Cause::DekNotRecognised.into()),
+        _ => Ok(()),
+    }
+}
+
+fn as_policies_see((name, variable): &(VariableName, StoredVariable)) -> Variable<'_> {
+    match variable {
+        StoredVariable::Plain(text) => {
+            Variable { name, is_secret: false, key_version: None, size_bytes: text.expose_secret().len() }
+        }
+        StoredVariable::Secret(value, key_version) => {
+            let size_bytes = value.as_ref().map_or(0, EncryptedValue::encoded_len);
+            Variable { name, is_secret: true, key_version: *key_version, size_bytes }
         }
     }
 }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use origan_codec_host::crypto::{EncryptedDek, Plaintext};
 
+use super::authorise::Subject;
 use super::{Answered, Context, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable, Refusal, Service};
 use crate::audit::{Pending, Withheld};
 use crate::caller::Action;
 use crate::keys::ProjectDek;
 use crate::names::{ProjectId, VariableName};
 use crate::policy::Permit;
+use crate::policy::query::{Facts, Variable};
 
 impl Service {
     /// Seals one value under the project's primary DEK, which is made if there is none.
@@ -26,8 +28,10 @@ impl Service {
         call: Encrypt,
     ) -> Result<Withheld<Encrypted<String>>, Refusal> {
         pending.record().project_id = Some(call.project_id.clone());
-        pending.record().variables = call.name.into_iter().collect();
-        let permit = self.authorise(context, Action::Encrypt)?;
+        pending.record().variables = call.name.iter().cloned().collect();
+        let named = || call.name.iter().map(|name| to_seal(name, &call.value)).collect();
+        let subject = Subject { variables: &named, ..Subject::of_project(Action::Encrypt, &call.project_id) };
+        let permit = self.authorise(context, pending, &subject).await?;
         let dek = self.sealing_dek(&permit, pending, &call.project_id, call.encrypted_dek.as_ref()).await?;
         let sealed = self.keys.seal(&permit, &dek, &[&call.value]).await?;
         Ok(under(&dek, sealed.iter().map(origan_codec_host::crypto::EncryptedValue::encode).collect()))
@@ -54,7 +58,9 @@ impl Service {
             || call.variables.iter().filter_map(|(name, variable)| secret_of(variable).map(|text| (name, text)));
         pending.record().project_id = Some(call.project_id.clone());
         pending.record().variables = secrets().map(|(name, _)| name.clone()).collect();
-        let permit = self.authorise(context, Action::EncryptAll)?;
+        let listed = || Facts::of_variables(call.variables.iter().filter_map(as_policies_see));
+        let subject = Subject { variables: &listed, ..Subject::of_project(Action::EncryptAll, &call.project_id) };
+        let permit = self.authorise(context, pending, &subject).await?;
         let dek = self.sealing_dek(&permit, pending, &call.project_id, call.encrypted_dek.as_ref()).await?;
         let texts: Vec<&Plaintext> = secrets().map(|(_, text)| text).collect();
         let mut sealed = self.keys.seal(&permit, &dek, &texts).await?.into_iter();
@@ -87,7 +93,8 @@ impl Service {
         project_id: &ProjectId,
     ) -> Result<Withheld<Encrypted<()>>, Refusal> {
         pending.record().project_id = Some(project_id.clone());
-        let permit = self.authorise(context, Action::GenerateDek)?;
+        let subject = Subject::of_project(Action::GenerateDek, project_id);
+        let permit = self.authorise(context, pending, &subject).await?;
         let dek = self.sealing_dek(&permit, pending, project_id, None).await?;
         Ok(under(&dek, ()))
     }
@@ -113,6 +120,21 @@ fn secret_of(variable: &EncryptVariable) -> Option<&Plaintext> {
     match variable {
         EncryptVariable::Secret(text) => Some(text),
         EncryptVariable::Plain(_) | EncryptVariable::Sealed(..) => None,
+    }
+}
+
+fn to_seal<'a>(name: &'a VariableName, text: &Plaintext) -> Variable<'a> {
+    Variable { name, is_secret: true, key_version: None, size_bytes: text.expose_secret().len() }
+}
+
+/// What is sealed already is not touched.
+fn as_policies_see((name, variable): &(VariableName, EncryptVariable)) -> Option<Variable<'_>> {
+    match variable {
+        EncryptVariable::Secret(text) => Some(to_seal(name, text)),
+        EncryptVariable::Plain(text) => {
+            Some(Variable { name, is_secret: false, key_version: None, size_bytes: text.expose_secret().len() })
+        }
+        EncryptVariable::Sealed(..) => None,
     }
 }
 

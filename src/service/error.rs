@@ -6,6 +6,7 @@ use crate::audit::{Outcome, Receipt};
 use crate::deployments::LookupError;
 use crate::keys::{HandleInvalid, KeysError};
 use crate::names::VariableName;
+use crate::policy::{Denial, PolicyCode};
 
 /// A cause, and where it struck.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub enum Cause {
     /// A policy said no; with its public code.
     Denied {
         /// Short, public, stable.
-        policy_code: &'static str,
+        policy_code: PolicyCode,
     },
     /// The encrypted value or DEK is not one.
     Envelope(ParseEnvelopeError),
@@ -130,6 +131,13 @@ impl Refusal {
 impl From<Cause> for Refusal {
     fn from(cause: Cause) -> Self {
         Self { cause, variable: None, receipt: None, internal: None }
+    }
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        let internal = denial.policy.map(|policy| format!("policy `{policy}`: {}", denial.reason));
+        Self { internal, ..Cause::Denied { policy_code: denial.code }.into() }
     }
 }
 

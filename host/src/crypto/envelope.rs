@@ -49,6 +49,11 @@ impl EncryptedValue {
     pub fn encode(&self) -> String {
         STANDARD.encode(&self.0)
     }
+
+    /// Bytes of that spelling.
+    pub fn encoded_len(&self) -> usize {
+        self.0.len().div_ceil(3) * 4
+    }
 }
 
 impl EncryptedDek {

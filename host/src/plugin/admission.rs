@@ -28,6 +28,8 @@ pub(super) type PolicyPre = PolicyPluginPre<policy::PolicyState>;
 /// A sink that is compiled and linked.
 pub(super) type SinkPre = AuditSinkPluginPre<sink::SinkState>;
 
+/// The parser and the compiler recurse; what they are given is capped ([`Scan`]), and this is plenty for it.
+const THREAD_STACK_BYTES: usize = 16 << 20;
 /// Problems with settings that are told; one is enough to refuse.
 const PROBLEMS_MAX: usize = 20;
 
@@ -134,6 +136,7 @@ impl AdmissionError {
             Self::Scan(ScanError::CoreModule) => "core-module",
             Self::Scan(ScanError::WrongWorld { .. }) | Self::WrongKind { .. } => "wrong-world",
             Self::Scan(ScanError::FunctionTooLarge { .. }) => "function-too-large",
+            Self::Scan(ScanError::TooHeavy(_)) => "too-heavy",
             Self::ImportNotGranted { .. } => "import-not-granted",
             Self::Compile(_) => "compile",
             Self::CompileTimeout(_) => "compile-timeout",
@@ -149,13 +152,23 @@ impl Engines {
     /// Admits a policy.
     pub async fn admit_policy(self: &Arc<Self>, candidate: Candidate) -> Result<PolicyPlugin, AdmissionError> {
         candidate.refuse_limits_beyond_the_pool()?;
-        let scan = candidate.check(Kind::Policy, false, false)?;
         let (engines, taken) = (self.clone(), candidate.clone());
-        let plugin = on_thread(&candidate.limits, move || engines.make_policy(&taken, &scan)).await?;
+        let making = self.on_thread(&candidate.limits, move || {
+            let scan = taken.check(Kind::Policy, false, false)?;
+            engines.make_policy(&taken, &scan)
+        });
+        let plugin = making.await?;
         if let Some(cases) = &candidate.cases {
             cases.must_pass(self, &candidate).await?;
         }
         Ok(plugin)
+    }
+
+    /// A policy that is configured for each decision even if it could be snapshotted: for measuring what a snapshot saves, and for
+    /// nothing else.
+    pub async fn admit_policy_afresh(self: &Arc<Self>, candidate: &Candidate) -> Result<PolicyPlugin, AdmissionError> {
+        candidate.refuse_limits_beyond_the_pool()?;
+        configured_afresh(&self.link_policy(candidate).await?, candidate).await
     }
 
     /// Admits a sink. `http` and `lines` say whether anything of either is granted.
@@ -166,7 +179,8 @@ impl Engines {
         http: bool,
         lines: bool,
     ) -> Result<SinkPlugin, AdmissionError> {
-        candidate.check(Kind::AuditSink, http, lines)?;
+        let taken = candidate.clone();
+        self.on_thread(&candidate.limits, move || taken.check(Kind::AuditSink, http, lines)).await?;
         let pre = self.link_sink(&candidate).await?;
         let Candidate { limits, log, settings, .. } = candidate.clone();
         let plugin = SinkPlugin::new(pre, limits, log, outside, settings).await?;
@@ -179,20 +193,51 @@ impl Engines {
     /// Compiles a sink and links it.
     pub(super) async fn link_sink(self: &Arc<Self>, candidate: &Candidate) -> Result<SinkPre, AdmissionError> {
         let (engines, taken) = (self.clone(), candidate.clone());
-        on_thread(&candidate.limits, move || {
+        let linking = self.on_thread(&candidate.limits, move || {
             let component = compile(&engines.sinks, &taken.bytes)?;
             let linker = sink::linker(&engines.sinks, taken.wasi).map_err(|error| compile_error(&error))?;
             let pre = linker.instantiate_pre(&component).map_err(|error| compile_error(&error))?;
             SinkPre::new(pre).map_err(|error| compile_error(&error))
-        })
-        .await
+        });
+        linking.await
     }
 
     /// Compiles a policy as it is and links it: each instance is to be configured.
     pub(super) async fn link_policy(self: &Arc<Self>, candidate: &Candidate) -> Result<PolicyPre, AdmissionError> {
-        candidate.check(Kind::Policy, false, false)?;
         let (engines, taken) = (self.clone(), candidate.clone());
-        on_thread(&candidate.limits, move || engines.link(&compile(&engines.policies, &taken.bytes)?, taken.wasi)).await
+        let linking = self.on_thread(&candidate.limits, move || {
+            taken.check(Kind::Policy, false, false)?;
+            engines.link(&compile(&engines.policies, &taken.bytes)?, taken.wasi)
+        });
+        linking.await
+    }
+
+    /// Runs what blocks on a thread of its own, and waits for it no longer than a compilation and a `configure` may take. What is left
+    /// behind keeps its place until it ends, so that however often a plugin is tried, few compilers are at work.
+    async fn on_thread<T: Send + 'static>(
+        &self,
+        limits: &Limits,
+        work: impl FnOnce() -> Result<T, AdmissionError> + Send + 'static,
+    ) -> Result<T, AdmissionError> {
+        let deadline = limits.compile_deadline + limits.configure_deadline;
+        let late = || AdmissionError::CompileTimeout(deadline.as_millis());
+        let place =
+            tokio::time::timeout(deadline, self.admissions.clone().acquire_owned()).await.map_err(|_| late())?;
+        let place = place.map_err(|error| AdmissionError::Thread(error.to_string()))?;
+        let (tell, told) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("plugin-admission".into()).stack_size(THREAD_STACK_BYTES);
+        let spawned = thread.spawn(move || {
+            let _place = place;
+            // Requests go first.
+            let _ = rustix::process::nice(10);
+            drop(tell.send(work()));
+        });
+        spawned.map_err(|error| AdmissionError::Thread(error.to_string()))?;
+        match tokio::time::timeout(deadline, told).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(AdmissionError::Compile("the compiler panicked".into())),
+            Err(_) => Err(late()),
+        }
     }
 
     /// Blocks: configures, compiles, links, asks what it needs.
@@ -300,27 +345,6 @@ fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, AdmissionError> {
 
 fn compile_error(error: &wasmtime::Error) -> AdmissionError {
     AdmissionError::Compile(printable(&format!("{error:#}")))
-}
-
-/// Runs what blocks on a thread of its own, and waits for it no longer than a compilation and a `configure` may take.
-async fn on_thread<T: Send + 'static>(
-    limits: &Limits,
-    work: impl FnOnce() -> Result<T, AdmissionError> + Send + 'static,
-) -> Result<T, AdmissionError> {
-    let (tell, told) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("plugin-admission".into());
-    let spawned = thread.spawn(move || {
-        // Requests go first.
-        let _ = rustix::process::nice(10);
-        drop(tell.send(work()));
-    });
-    spawned.map_err(|error| AdmissionError::Thread(error.to_string()))?;
-    let deadline = limits.compile_deadline + limits.configure_deadline;
-    match tokio::time::timeout(deadline, told).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Err(AdmissionError::Compile("the compiler panicked".into())),
-        Err(_) => Err(AdmissionError::CompileTimeout(deadline.as_millis())),
-    }
 }
 
 fn problems_text(problems: &[Problem]) -> String {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-pub use run::{CaseOutcome, CasesFailed};
+pub use run::{CaseOutcome, CasesFailed, made_up};
 
 /// Where the time of a case stands that names none: 2026-01-01T12:00:00Z.
 pub(super) const CASE_TIME_MS: u64 = 1_767_268_800_000;
@@ -32,6 +32,13 @@ pub struct Cases {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a file of cases: {0}")]
 pub struct ParseCasesError(String);
+
+/// A case to be looked at, not judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Example<'c> {
+    cases: &'c Cases,
+    case: &'c Case,
+}
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -226,6 +233,17 @@ impl Cases {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.cases.is_empty()
+    }
+
+    /// Leaves out the cases whose names do not pass `keep`.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.cases.retain(|case| keep(&case.name));
+    }
+
+    /// The first case in which the settings are good, for whoever wants to see the plugin at work.
+    pub fn example(&self) -> Option<Example<'_>> {
+        let case = self.cases.iter().find(|case| !matches!(case.expect, Expectation::Problem { .. }))?;
+        Some(Example { cases: self, case })
     }
 
     fn settings_of(&self, case: &Case) -> String {

@@ -5,12 +5,16 @@
 //! deadline ends there, whatever it does.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 /// One tick of the epoch.
 pub(super) const TICK: Duration = Duration::from_millis(1);
+/// Plugins that are compiled at once.
+const ADMISSIONS_MAX: usize = 4;
 /// Instances of policies at once: a decision holds a thread, and there are few of those.
 const POLICY_INSTANCES_MAX: u32 = 64;
 /// Frames of a guest's stack that are looked at after a trap.
@@ -27,6 +31,8 @@ pub struct Engines {
     pub(super) policies: Engine,
     pub(super) sinks: Engine,
     pub(super) snapshots: Engine,
+    /// Places for compilers at work.
+    pub(super) admissions: Arc<Semaphore>,
 }
 
 /// The machine cannot run plugins.
@@ -44,7 +50,8 @@ impl Engines {
         // Small guests are compiled at every start; what they compute is done in microseconds either way.
         let mut quick = common();
         quick.cranelift_opt_level(OptLevel::None);
-        let engines = Self { policies: make(&pooled)?, sinks: make(&common())?, snapshots: make(&quick)? };
+        let (policies, sinks, snapshots) = (make(&pooled)?, make(&common())?, make(&quick)?);
+        let engines = Self { policies, sinks, snapshots, admissions: Arc::new(Semaphore::new(ADMISSIONS_MAX)) };
         let clocks = [engines.policies.weak(), engines.sinks.weak(), engines.snapshots.weak()];
         let ticking = std::thread::Builder::new().name("plugin-ticks".into()).spawn(move || tick(&clocks));
         ticking.map_err(|error| EnginesError(error.to_string()))?;

@@ -5,6 +5,8 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 /// Frames of a guest's stack that a fault names, and bytes of each name.
 const FRAMES_MAX: usize = 6;
 const NAME_LEN_MAX: usize = 120;
+/// Bytes of any other text of a guest that operators see.
+const TEXT_LEN_MAX: usize = 1_000;
 /// What wasmtime says when a guest hands over more than it may; the error has no public type.
 const FUEL_MESSAGE: &str = "fuel allocated for hostcalls";
 
@@ -74,7 +76,10 @@ fn place_of(error: &wasmtime::Error) -> String {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
     let names = backtrace.frames().iter().take(FRAMES_MAX).map(|frame| {
         let index = frame.func_index();
-        frame.func_name().map_or_else(|| format!("function {index}"), |name| printable(&demangled(name)))
+        frame.func_name().map_or_else(
+            || format!("function {index}"),
+            |name| printable(&super::imports::cut(&demangled(name), NAME_LEN_MAX)),
+        )
     });
     let names: Vec<String> = names.collect();
     if names.is_empty() { String::new() } else { format!(", in {}", names.join(" < ")) }
@@ -90,6 +95,16 @@ fn innermost(error: &wasmtime::Error) -> String {
 
 /// Cut, and without anything that a terminal could act on.
 pub(super) fn printable(text: &str) -> String {
-    let end = text.char_indices().map(|(at, _)| at).find(|at| *at >= NAME_LEN_MAX).unwrap_or(text.len());
-    text[..end].escape_debug().collect()
+    let end = text.char_indices().map(|(at, _)| at).find(|at| *at >= TEXT_LEN_MAX).unwrap_or(text.len());
+    let mut shown = String::with_capacity(end);
+    for c in text[..end].chars() {
+        match c {
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                shown.extend(c.escape_unicode())
+            }
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
 }

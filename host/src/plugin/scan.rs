@@ -2,6 +2,8 @@
 
 use wasmparser::{Encoding, Parser, Payload};
 
+use super::weight::{TooHeavy, WeighError, Weight};
+
 /// The package and the line of versions that this host speaks; `docs/PLUGINS.md` has the rules of its evolution.
 const PACKAGE: &str = "origan:codec/";
 const VERSIONS: &str = "@0.1.";
@@ -66,6 +68,9 @@ pub enum ScanError {
         /// How large it may be.
         limit: usize,
     },
+    /// Compiling it could take for ever.
+    #[error(transparent)]
+    TooHeavy(#[from] TooHeavy),
 }
 
 impl Kind {
@@ -93,14 +98,15 @@ impl Kind {
 }
 
 impl Scan {
-    /// Reads `bytes`. A function that is larger than `function_bytes` ends it: compiling it could take for ever.
+    /// Reads `bytes`, for some 100 ms if they are many. A function that is larger than `function_bytes`, or anything else that would
+    /// take a compiler for ever, ends it.
     pub fn of(bytes: &[u8], function_bytes: usize) -> Result<Self, ScanError> {
         if bytes.is_empty() {
             return Err(ScanError::Empty);
         }
         let mut found = Found::default();
         for payload in Parser::new(0).parse_all(bytes) {
-            found.take(payload.map_err(malformed)?, function_bytes)?;
+            found.take(bytes, payload.map_err(malformed)?, function_bytes)?;
         }
         let Some(kind) = Kind::ALL.into_iter().find(|kind| exported(&found.exports, kind.name()).is_some()) else {
             return Err(wrong_world("policy, audit-sink, secret-provider or key-provider", &found.exports));
@@ -132,10 +138,11 @@ struct Found {
     functions: usize,
     largest: usize,
     modules: usize,
+    weight: Weight,
 }
 
 impl Found {
-    fn take(&mut self, payload: Payload<'_>, function_bytes: usize) -> Result<(), ScanError> {
+    fn take(&mut self, bytes: &[u8], payload: Payload<'_>, function_bytes: usize) -> Result<(), ScanError> {
         match payload {
             Payload::Version { encoding: Encoding::Module, .. } if self.depth == 0 => Err(ScanError::CoreModule),
             Payload::ModuleSection { .. } => {
@@ -164,14 +171,23 @@ impl Found {
                 Ok(())
             }
             Payload::CodeSectionEntry(body) => {
-                let bytes = body.range().len();
+                let size = body.range().len();
                 self.functions += 1;
-                self.largest = self.largest.max(bytes);
-                if bytes > function_bytes {
-                    return Err(ScanError::FunctionTooLarge { bytes, limit: function_bytes });
+                self.largest = self.largest.max(size);
+                if size > function_bytes {
+                    return Err(ScanError::FunctionTooLarge { bytes: size, limit: function_bytes });
                 }
-                Ok(())
+                self.weight.add_function(&body).map_err(|error| match error {
+                    WeighError::TooHeavy(error) => error.into(),
+                    WeighError::Malformed(error) => malformed(error),
+                })
             }
+            Payload::ComponentTypeSection(types) => {
+                Ok(Weight::add_component_types(bytes.get(types.range()).unwrap_or_default())?)
+            }
+            Payload::ComponentCanonicalSection(functions) => Ok(self.weight.add_adapters(functions.count())?),
+            Payload::TypeSection(types) => Ok(self.weight.add_types(types.count())?),
+            Payload::GlobalSection(globals) => Ok(self.weight.add_globals(globals.count())?),
             _ => Ok(()),
         }
     }

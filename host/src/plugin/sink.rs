@@ -20,13 +20,18 @@ pub use wit::exports::origan::codec::audit_sink::Entry;
 
 /// A sink that may go live.
 pub struct SinkPlugin {
+    recipe: Recipe,
+    warm: Option<Warm>,
+    replaced: u64,
+}
+
+/// What an instance is made of.
+struct Recipe {
     pre: wit::AuditSinkPluginPre<SinkState>,
     limits: Limits,
     log: Arc<PluginLog>,
     outside: Arc<dyn Outside>,
     settings: String,
-    warm: Option<Warm>,
-    replaced: u64,
 }
 
 /// How a sink took a batch.
@@ -72,14 +77,14 @@ impl SinkPlugin {
         outside: Arc<dyn Outside>,
         settings: String,
     ) -> Result<Self, ConfigureError> {
-        let mut plugin = Self { pre, limits, log, outside, settings, warm: None, replaced: 0 };
-        plugin.warm = Some(plugin.fresh().await?);
-        Ok(plugin)
+        let recipe = Recipe { pre, limits, log, outside, settings };
+        let warm = Some(recipe.fresh().await?);
+        Ok(Self { recipe, warm, replaced: 0 })
     }
 
     /// Its lines in the log.
     pub fn log(&self) -> &PluginLog {
-        &self.log
+        &self.recipe.log
     }
 
     /// How often its instance had to be replaced.
@@ -98,7 +103,7 @@ impl SinkPlugin {
             Some(warm) => warm,
             None => {
                 self.replaced += 1;
-                self.fresh().await.map_err(|error| match error {
+                self.recipe.fresh().await.map_err(|error| match error {
                     ConfigureError::Fault(fault) => fault,
                     ConfigureError::Refused(_) => {
                         Fault::BadAnswer("`configure` refused settings that it had taken".into())
@@ -109,7 +114,7 @@ impl SinkPlugin {
         warm.store.data_mut().ticks = 0;
         warm.store.set_epoch_deadline(1);
         let calling = warm.instance.origan_codec_audit_sink().call_write(&mut warm.store, batch);
-        let outcome = match tokio::time::timeout(self.limits.call_deadline, calling).await {
+        let outcome = match tokio::time::timeout(self.recipe.limits.call_deadline, calling).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => return Err(Fault::of(&error, warm.store.data().meter.refused())),
             Err(_) => return Err(Fault::Timeout(", waiting in an import".into())),
@@ -122,7 +127,9 @@ impl SinkPlugin {
         self.warm = Some(warm);
         Ok(outcome)
     }
+}
 
+impl Recipe {
     async fn fresh(&self) -> Result<Warm, ConfigureError> {
         let mut store = self.store();
         let calling = async {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::script::Script;
 use super::{
-    CASE_CHAIN, CASE_TIME_MS, Case, CaseBatch, CaseCaller, CaseQuery, CaseVariable, Cases, Expectation, RetryAfter,
-    Word,
+    CASE_CHAIN, CASE_TIME_MS, Case, CaseBatch, CaseCaller, CaseQuery, CaseVariable, Cases, Example, Expectation,
+    RetryAfter, Word,
 };
 use crate::plugin::admission::{AdmissionError, Candidate, PolicyPre, Problem, SinkPre, configured_afresh};
 use crate::plugin::engine::Engines;
@@ -130,6 +130,27 @@ impl Cases {
 enum Linked {
     Policy(PolicyPre),
     Sink(SinkPre),
+}
+
+impl Example<'_> {
+    /// The case's name.
+    pub fn name(&self) -> &str {
+        &self.case.name
+    }
+
+    /// Its settings, as `configure` takes them.
+    pub fn settings(&self) -> String {
+        self.cases.settings_of(self.case)
+    }
+
+    /// Asks `ask` with its query, as a policy that needs `needs` would see it; none if it has no query, as those of sinks.
+    pub async fn with_query<T>(
+        &self,
+        needs: Lookups,
+        ask: impl AsyncFnOnce(&Query<'_>) -> T,
+    ) -> Option<Result<T, String>> {
+        Some(self.case.query.as_ref()?.with_query(needs, ask).await)
+    }
 }
 
 impl Case {
@@ -262,7 +283,8 @@ impl CaseBatch {
     }
 }
 
-fn made_up(seq: u64) -> Entry {
+/// A record that nobody wrote: the one of this number.
+pub fn made_up(seq: u64) -> Entry {
     let time = CASE_TIME_MS + 1_000 * seq;
     let written = chrono::DateTime::from_timestamp_millis(time.cast_signed()).unwrap_or_default();
     let written = written.format("%Y-%m-%dT%H:%M:%S%.3fZ");

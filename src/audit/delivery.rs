@@ -1,0 +1,295 @@
+//! From the journal to a sink: a cursor of its own, batches, back-off, a breaker. At least once, in order.
+//!
+//! A sink is only given what is durable: a line that was written and not yet synced may still be taken back, and its number given to
+//! another record. It may be replaced between two batches, by another version or another backend; its place stays.
+
+mod place;
+mod progress;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use origan_codec_host::plugin::{Entry, WriteOutcome};
+use serde::Deserialize;
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use super::chain::{Line, Position};
+use super::cursor::{Cursor, Portion};
+use super::journal::Journal;
+pub use place::{KeptPlace, PlaceError};
+pub use progress::{Acked, Breaker, Progress, SinkFigures};
+
+/// Back-off after a failure: doubled each time, within these.
+const BACK_OFF_MIN: Duration = Duration::from_millis(100);
+const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+/// Failures in a row after which the breaker opens.
+const BREAKER_FAILURES: u32 = 5;
+/// A sink that asks to be left alone longer than this is asked again all the same.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+
+/// Who carries records away, behind the boundary.
+#[async_trait]
+pub trait Carry: Send {
+    /// Takes a batch. An error says what went wrong, for operators.
+    async fn write(&mut self, batch: &[Entry]) -> Result<WriteOutcome, CarryError>;
+
+    /// Bytes of memory that it holds.
+    fn memory_bytes(&self) -> usize;
+}
+
+/// A sink that gave no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the sink {text}")]
+pub struct CarryError {
+    /// One of the plugin's faults.
+    pub code: &'static str,
+    /// For operators.
+    pub text: String,
+}
+
+/// What operators set of one sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliverySettings {
+    /// Records in a batch.
+    pub portion_lines: usize,
+    /// Bytes of them.
+    pub portion_bytes: usize,
+}
+
+/// What a running delivery is told.
+pub enum Order {
+    /// Go on with this one.
+    Replace(Box<dyn Carry>, DeliverySettings),
+}
+
+/// One sink's way through the journal.
+pub struct Delivery {
+    name: String,
+    journal: Arc<Journal>,
+    cursor: Cursor,
+    kept: KeptPlace,
+    progress: Arc<Progress>,
+    orders: mpsc::Receiver<Order>,
+    carrier: Option<Box<dyn Carry>>,
+    settings: DeliverySettings,
+}
+
+impl Delivery {
+    /// Goes on where the sink of this name was, or begins with `begin`.
+    pub fn new(
+        name: &str,
+        journal: Arc<Journal>,
+        kept: KeptPlace,
+        begin: Cursor,
+        progress: Arc<Progress>,
+        orders: mpsc::Receiver<Order>,
+    ) -> Result<Self, PlaceError> {
+        let settings = DeliverySettings { portion_lines: 1, portion_bytes: 0 };
+        let cursor = match kept.read()? {
+            Some(record) => {
+                progress.acked(record.acked);
+                Cursor::at(journal.dir(), record.place)
+            }
+            None => begin,
+        };
+        Ok(Self { name: name.to_owned(), journal, cursor, kept, progress, orders, carrier: None, settings })
+    }
+
+    /// Until the last order can come.
+    pub async fn run(mut self) {
+        let mut committed = self.journal.committed();
+        let mut failures = Failures::default();
+        loop {
+            // Taken before the file is looked at: what is read then, up to here, is durable.
+            let durable = *committed.borrow_and_update();
+            let (after, batch) = match self.next_batch(durable) {
+                Ok(next) => next,
+                Err(cause) => {
+                    error!(sink = self.name, error = %cause, "the journal cannot be read for a sink: trying again");
+                    if self.pause(BACK_OFF_MAX).await.is_none() {
+                        return;
+                    }
+                    continue;
+                }
+            };
+            self.progress.waits_since(batch.first().map(|entry| entry.time));
+            if batch.is_empty() || self.carrier.is_none() {
+                let carries = self.carrier.is_some();
+                let moves = async {
+                    if carries {
+                        // Ends only with the journal.
+                        let _ = committed.changed().await;
+                    } else {
+                        std::future::pending::<()>().await;
+                    }
+                };
+                tokio::select! {
+                    () = moves => {}
+                    order = self.orders.recv() => match order {
+                        Some(order) => self.obey(order),
+                        None => return,
+                    },
+                }
+                if committed.has_changed().is_err() {
+                    return;
+                }
+                continue;
+            }
+            let pause = self.deliver(&batch, after, &mut failures).await;
+            // An order is obeyed between two batches.
+            let obeyed = match pause {
+                Some(pause) => self.pause(pause).await,
+                None => self.obey_waiting(),
+            };
+            if obeyed.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Hands over one batch; says how long to wait before the next attempt, if it was not taken.
+    async fn deliver(&mut self, batch: &[Entry], after: Cursor, failures: &mut Failures) -> Option<Duration> {
+        let carrier = self.carrier.as_mut()?;
+        let started = Instant::now();
+        let outcome = carrier.write(batch).await;
+        self.progress.figures().memory(carrier.memory_bytes());
+        let (why, wanted) = match outcome {
+            Ok(WriteOutcome::Written) => {
+                self.advance(batch, after, started, failures);
+                return None;
+            }
+            Ok(WriteOutcome::Rejected(rejected)) => {
+                for (seq, why) in &rejected {
+                    error!(
+                        sink = self.name,
+                        seq, why, "a sink's backend will never take this record; the journal keeps it"
+                    );
+                }
+                self.progress.figures().rejected(rejected.len() as u64);
+                self.advance(batch, after, started, failures);
+                return None;
+            }
+            Ok(WriteOutcome::Retry(after_ms)) => {
+                self.progress.figures().retried();
+                (None, after_ms.map(|ms| Duration::from_millis(ms.into()).min(RETRY_AFTER_MAX)))
+            }
+            Err(fault) => {
+                self.progress.figures().faulted(fault.code);
+                (Some(fault.to_string()), None)
+            }
+        };
+        let pause = failures.next(wanted);
+        if failures.in_a_row == 1 || failures.in_a_row == BREAKER_FAILURES {
+            let cause = why.as_deref().unwrap_or("it asks for the same batch again");
+            warn!(
+                sink = self.name,
+                cause,
+                records = batch.len(),
+                pause_ms = pause.as_millis(),
+                "a sink did not take its batch"
+            );
+        }
+        if failures.in_a_row >= BREAKER_FAILURES {
+            self.progress.open_breaker();
+        }
+        self.progress.failed(why.unwrap_or_else(|| "asks for the same batch again".into()));
+        Some(pause)
+    }
+
+    fn advance(&mut self, batch: &[Entry], after: Cursor, started: Instant, failures: &mut Failures) {
+        let Some(last) = batch.last() else { return };
+        let acked = Acked { chain: last.chain.clone(), seq: last.seq };
+        self.cursor = after;
+        // Not there after a crash: the same records again, which sinks allow for.
+        if let Err(error) = self.kept.write(self.cursor.place(), &acked) {
+            warn!(sink = self.name, %error, "a sink's place in the journal could not be kept");
+        }
+        if failures.in_a_row >= BREAKER_FAILURES {
+            info!(sink = self.name, "a sink takes records again");
+        }
+        *failures = Failures::default();
+        self.progress.figures().delivered(batch.len() as u64, started.elapsed());
+        self.progress.delivered(acked);
+    }
+
+    fn next_batch(&self, durable: Position) -> std::io::Result<(Cursor, Vec<Entry>)> {
+        let mut after = self.cursor.clone();
+        let chain = self.journal.chain();
+        let portion = Portion { lines: self.settings.portion_lines, bytes: self.settings.portion_bytes };
+        let lines = after.next_lines(portion, |line| match Line::parse(line) {
+            Ok(line) => line.chain != chain || line.at.seq <= durable.seq,
+            // No line of a journal: `codec audit verify` shows it, and no sink can be told of it.
+            Err(_) => true,
+        })?;
+        let entries = lines.into_iter().filter_map(|line| entry_of(&self.name, line));
+        Ok((after, entries.collect()))
+    }
+
+    /// Waits, and obeys meanwhile. None: no more orders can come.
+    async fn pause(&mut self, pause: Duration) -> Option<()> {
+        match tokio::time::timeout(pause, self.orders.recv()).await {
+            Ok(Some(order)) => self.obey(order),
+            Ok(None) => return None,
+            Err(_) => {}
+        }
+        Some(())
+    }
+
+    fn obey_waiting(&mut self) -> Option<()> {
+        match self.orders.try_recv() {
+            Ok(order) => self.obey(order),
+            Err(mpsc::error::TryRecvError::Empty) => {}
+            Err(mpsc::error::TryRecvError::Disconnected) => return None,
+        }
+        Some(())
+    }
+
+    fn obey(&mut self, order: Order) {
+        let Order::Replace(carrier, settings) = order;
+        (self.carrier, self.settings) = (Some(carrier), settings);
+        self.progress.replaced();
+    }
+}
+
+/// Failures in a row, and how long to wait after the next.
+#[derive(Debug, Default)]
+struct Failures {
+    in_a_row: u32,
+}
+
+impl Failures {
+    /// With a part of chance, so that what failed together does not come back together.
+    fn next(&mut self, wanted: Option<Duration>) -> Duration {
+        let doubled = BACK_OFF_MIN.saturating_mul(1 << self.in_a_row.min(10)).min(BACK_OFF_MAX);
+        self.in_a_row += 1;
+        let chance = getrandom::u32().unwrap_or(0) % 256;
+        let spread = doubled.mul_f64(0.75 + f64::from(chance) / 1024.0);
+        wanted.map_or(spread, |wanted| wanted.max(BACK_OFF_MIN))
+    }
+}
+
+/// The record in a line, as a sink gets it.
+fn entry_of(sink: &str, line: Vec<u8>) -> Option<Entry> {
+    #[derive(Deserialize)]
+    struct Timed<'a> {
+        time: &'a str,
+    }
+    let parsed = Line::parse(&line).ok().map(|parsed| (parsed.chain, parsed.at));
+    let text = String::from_utf8(line).ok();
+    let (Some((chain, at)), Some(line)) = (parsed, text) else {
+        error!(sink, "what is no record stands in the journal, and is not delivered: see `codec audit verify`");
+        return None;
+    };
+    let timed: Option<Timed<'_>> = serde_json::from_str(&line).ok();
+    let time = timed.and_then(|timed| chrono::DateTime::parse_from_rfc3339(timed.time).ok());
+    let time = time.map_or(0, |time| u64::try_from(time.timestamp_millis()).unwrap_or(0));
+    Some(Entry { chain: chain.to_string(), seq: at.seq, time, hash: at.hash_hex(), line })
+}
+
+/// The way in for whoever replaces a sink.
+pub type Orders = mpsc::Sender<Order>;
+
+/// What a required sink has, as answers wait for it.
+pub type AckedWatch = watch::Receiver<Acked>;

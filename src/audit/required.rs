@@ -1,0 +1,72 @@
+//! The sinks that every answer waits for.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::chain::Receipt;
+use super::delivery::{Breaker, Progress};
+
+/// The sinks that every answer waits for. Replaced as a whole when the configuration changes.
+#[derive(Debug, Default)]
+pub struct RequiredSinks {
+    sinks: ArcSwap<Vec<Required>>,
+    /// Told when they are replaced: who waits for one that is required no longer looks again.
+    replaced: tokio::sync::Notify,
+}
+
+/// One of them.
+#[derive(Debug, Clone)]
+pub enum Required {
+    /// It runs.
+    Running(Arc<Progress>),
+    /// It could not be loaded, so nothing is ever there.
+    Missing,
+}
+
+impl RequiredSinks {
+    /// From now on these.
+    pub fn replace(&self, sinks: Vec<Required>) {
+        self.sinks.store(Arc::new(sinks));
+        self.replaced.notify_waiters();
+    }
+
+    /// Whether it is known already that one of them does not answer.
+    pub(super) fn is_any_down(&self) -> bool {
+        self.sinks.load().iter().any(|sink| match sink {
+            Required::Running(progress) => progress.breaker() == Breaker::Open,
+            Required::Missing => true,
+        })
+    }
+
+    /// Waits until each of them has the record of `receipt`. Whoever calls this sets a deadline.
+    pub(super) async fn have(&self, receipt: &Receipt) {
+        if self.sinks.load().is_empty() {
+            return;
+        }
+        loop {
+            let replaced = self.replaced.notified();
+            let sinks = self.sinks.load_full();
+            let all = async {
+                for sink in sinks.iter() {
+                    match sink {
+                        Required::Running(progress) => has(progress, receipt).await,
+                        Required::Missing => std::future::pending().await,
+                    }
+                }
+            };
+            tokio::select! {
+                () = all => return,
+                () = replaced => {}
+            }
+        }
+    }
+}
+
+/// A sink has a record when it has one of the same chain with that number or a higher one.
+async fn has(progress: &Progress, receipt: &Receipt) {
+    let chain = receipt.chain.to_string();
+    let mut acked = progress.watch();
+    // The sender lives as long as `progress`.
+    let _ = acked.wait_for(|acked| acked.chain == chain && acked.seq >= receipt.at.seq).await;
+}

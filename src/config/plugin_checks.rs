@@ -1,0 +1,166 @@
+//! What the configuration of plugins must not say.
+
+use std::path::Path;
+
+use super::plugins::is_inside;
+use super::{Config, ConfigError, HttpGrantConfig};
+
+/// Longest name of a plugin, an output or a credential.
+const NAME_LEN_MAX: usize = 64;
+/// The pool has places for so much, and no more.
+const POLICY_MEMORY_BYTES_MAX: usize = 128 << 20;
+/// WebAssembly's own limit.
+const SINK_MEMORY_BYTES_MAX: usize = 4 << 30;
+/// A policy that computes longer holds up the requests beside it.
+const POLICY_DEADLINE_MS_MAX: u64 = 1_000;
+/// A sink takes at most this much from the host at once.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+
+impl Config {
+    pub(super) fn refuse_plugins(&self) -> Result<(), ConfigError> {
+        let outputs = self.outputs_dir();
+        for (key, dir) in [("plugins.dir", self.plugins_dir()), ("audit.dir", self.journal_dir())] {
+            if dir.starts_with(&outputs) || outputs.starts_with(&dir) {
+                return Err(ConfigError::value(
+                    key,
+                    format!("must lie apart from the outputs' folder {}", outputs.display()),
+                ));
+            }
+        }
+        self.refuse_policies()?;
+        self.refuse_sinks()?;
+        self.refuse_outputs()?;
+        let credentials = self.credentials.iter().map(|credential| &*credential.name);
+        refuse_names("credentials", credentials)?;
+        for (index, credential) in self.credentials.iter().enumerate() {
+            if http::HeaderName::try_from(&*credential.header).is_err() {
+                return Err(ConfigError::value(format!("credentials[{index}].header"), "is not the name of a header"));
+            }
+            if !credential.prefix.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+                return Err(ConfigError::value(format!("credentials[{index}].prefix"), "must be printable ASCII"));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_policies(&self) -> Result<(), ConfigError> {
+        refuse_names("policies", self.policies.iter().map(|policy| &*policy.name))?;
+        for (index, policy) in self.policies.iter().enumerate() {
+            let key = |field: &str| format!("policies[{index}].{field}");
+            refuse_paths(&key, &policy.path, policy.cases.as_deref(), policy.sha256.as_deref())?;
+            if !(1..=POLICY_DEADLINE_MS_MAX).contains(&policy.deadline_ms) {
+                return Err(ConfigError::value(key("deadline_ms"), format!("1 to {POLICY_DEADLINE_MS_MAX}")));
+            }
+            if !(1..=POLICY_MEMORY_BYTES_MAX).contains(&policy.memory_bytes) {
+                return Err(ConfigError::value(key("memory_bytes"), format!("1 to {POLICY_MEMORY_BYTES_MAX}")));
+            }
+            if let Some(action) = policy.actions.iter().find(|action| !action.is_judged()) {
+                let message = format!("policies are not asked about `{}`", action.name());
+                return Err(ConfigError::value(key("actions"), message));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_sinks(&self) -> Result<(), ConfigError> {
+        refuse_names("sinks", self.sinks.iter().map(|sink| &*sink.name))?;
+        for (index, sink) in self.sinks.iter().enumerate() {
+            let key = |field: &str| format!("sinks[{index}].{field}");
+            refuse_paths(&key, &sink.path, sink.cases.as_deref(), sink.sha256.as_deref())?;
+            if sink.deadline_ms == 0 || sink.batch_records == 0 {
+                return Err(ConfigError::value(key("deadline_ms, batch_records"), "must not be 0"));
+            }
+            if !(1..=BATCH_BYTES_MAX).contains(&sink.batch_bytes) {
+                return Err(ConfigError::value(key("batch_bytes"), format!("1 to {BATCH_BYTES_MAX}")));
+            }
+            if !(1..=SINK_MEMORY_BYTES_MAX).contains(&sink.memory_bytes) {
+                return Err(ConfigError::value(key("memory_bytes"), format!("1 to {SINK_MEMORY_BYTES_MAX}")));
+            }
+            if let Some(missing) =
+                sink.lines.iter().find(|name| !self.outputs.iter().any(|output| output.name == **name))
+            {
+                return Err(ConfigError::value(
+                    key("lines"),
+                    format!("there is no [[outputs]] named `{}`", missing.escape_debug()),
+                ));
+            }
+            for grant in &sink.http {
+                self.refuse_grant(grant).map_err(|message| ConfigError::value(key("http"), message))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_grant(&self, grant: &HttpGrantConfig) -> Result<(), String> {
+        origan_codec_host::plugin::outside::egress::parse_origin(&grant.origin).map_err(|error| error.to_string())?;
+        if let Some(wrong) = grant.addresses.iter().find(|text| text.parse::<ipnet::IpNet>().is_err()) {
+            return Err(format!("`{}` is not a network such as 10.1.0.0/16", wrong.escape_debug()));
+        }
+        let is_known = |name: &String| self.credentials.iter().any(|credential| credential.name == *name);
+        match grant.credentials.iter().find(|name| !is_known(name)) {
+            Some(missing) => Err(format!("there is no [[credentials]] named `{}`", missing.escape_debug())),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_outputs(&self) -> Result<(), ConfigError> {
+        refuse_names("outputs", self.outputs.iter().map(|output| &*output.name))?;
+        for (index, output) in self.outputs.iter().enumerate() {
+            let key = |field: &str| format!("outputs[{index}].{field}");
+            let is_peer = output.to.starts_with("tcp://") || output.to.starts_with("tls://");
+            if let Some(name) = output.to.strip_prefix("file:") {
+                origan_codec_host::plugin::outside::outputs::check_file_name(name)
+                    .map_err(|error| ConfigError::value(key("to"), error.to_string()))?;
+            } else if output.to != "stdout" && !is_peer {
+                let message = "must be stdout, file:<name>, tcp://host:port or tls://host:port";
+                return Err(ConfigError::value(key("to"), message));
+            }
+            if output.ca_file.is_some() && !output.to.starts_with("tls://") {
+                return Err(ConfigError::value(key("ca_file"), "is for tls:// alone"));
+            }
+            if output.line_bytes == 0 || output.deadline_ms == 0 {
+                return Err(ConfigError::value(key("line_bytes, deadline_ms"), "must not be 0"));
+            }
+            if self.outputs[..index].iter().any(|other| other.to == output.to) {
+                return Err(ConfigError::value(
+                    key("to"),
+                    "another output goes there: two writers would tear each other's lines",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refuse_names<'a>(key: &str, names: impl Iterator<Item = &'a str> + Clone) -> Result<(), ConfigError> {
+    for (index, name) in names.clone().enumerate() {
+        let fits = (1..=NAME_LEN_MAX).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !fits {
+            return Err(ConfigError::value(format!("{key}[{index}].name"), "must be 1 to 64 of a-z 0-9 and -"));
+        }
+        if names.clone().take(index).any(|other| other == name) {
+            return Err(ConfigError::value(format!("{key}[{index}].name"), "another one has this name"));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_paths(
+    key: &impl Fn(&str) -> String,
+    path: &Path,
+    cases: Option<&Path>,
+    sha256: Option<&str>,
+) -> Result<(), ConfigError> {
+    for (field, path) in [("path", Some(path)), ("cases", cases)] {
+        if path.is_some_and(|path| !is_inside(path)) {
+            return Err(ConfigError::value(key(field), "must be relative to plugins.dir, and inside it"));
+        }
+    }
+    match sha256 {
+        Some(text) if origan_codec_host::plugin::Sha256Digest::parse(text).is_none() => {
+            Err(ConfigError::value(key("sha256"), "must be 64 hexadecimal digits"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,120 @@
+//! Figures that others count: read when they are asked for.
+
+use std::fmt::Error;
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+
+use crate::audit::Journal;
+use crate::audit::delivery::{Breaker, Progress};
+use crate::plugins::{PluginStatus, Plugins};
+
+#[derive(Debug)]
+pub(super) struct JournalFigures(pub(super) Weak<Journal>);
+
+impl Collector for JournalFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let Some(journal) = self.0.upgrade() else { return Ok(()) };
+        let gauges = journal.gauges();
+        let counters = [
+            ("journal_records", "Records made durable", &gauges.records),
+            ("journal_commits", "Writes that made them so", &gauges.commits),
+            ("journal_failures", "Writes that failed", &gauges.failures),
+        ];
+        for (name, help, value) in counters {
+            let metric = ConstCounter::new(value.load(Ordering::Relaxed));
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
+        }
+        let seconds = ConstCounter::new(gauges.commit_time_us.load(Ordering::Relaxed) as f64 / 1e6);
+        let unit = Unit::Seconds;
+        let help = "Time spent in write and sync";
+        seconds.encode(encoder.encode_descriptor("journal_commit", help, Some(&unit), seconds.metric_type())?)?;
+        let failing = ConstGauge::new(i64::from(gauges.is_failing.load(Ordering::Relaxed)));
+        let help = "1 while no record is taken";
+        failing.encode(encoder.encode_descriptor("journal_failing", help, None, failing.metric_type())?)
+    }
+}
+
+pub(super) struct PluginFigures(pub(super) Weak<Plugins>);
+
+impl std::fmt::Debug for PluginFigures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PluginFigures")
+    }
+}
+
+impl Collector for PluginFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let Some(plugins) = self.0.upgrade() else { return Ok(()) };
+        let status = plugins.status();
+        let all = || status.policies.iter().chain(&status.sinks);
+        let mut live = encoder.encode_descriptor("plugin_live", "1 while the plugin runs", None, MetricType::Gauge)?;
+        for plugin in all() {
+            let value = ConstGauge::new(i64::from(plugin.is_live()));
+            value.encode(live.encode_family(&[("plugin", plugin.name.as_str())])?)?;
+        }
+        let help = "1 while what the configuration names is not what runs";
+        let mut rejected = encoder.encode_descriptor("plugin_not_admitted", help, None, MetricType::Gauge)?;
+        for plugin in all() {
+            let value = ConstGauge::new(i64::from(plugin.error.is_some()));
+            value.encode(rejected.encode_family(&[("plugin", plugin.name.as_str())])?)?;
+        }
+        let help = "What each policy that was asked has decided; beyond allow, deny and abstain: why it gave no answer";
+        let mut decisions = encoder.encode_descriptor("policy_decisions", help, None, MetricType::Counter)?;
+        for policy in &status.policies {
+            for (decision, count) in policy.policy.iter().flat_map(|(_, figures)| figures.counts()) {
+                let labels = [("policy", policy.name.as_str()), ("decision", decision)];
+                ConstCounter::new(count).encode(decisions.encode_family(&labels)?)?;
+            }
+        }
+        encode_sinks(&mut encoder, &status.sinks)
+    }
+}
+
+fn encode_sinks(encoder: &mut DescriptorEncoder<'_>, sinks: &[PluginStatus]) -> Result<(), Error> {
+    let figures = || {
+        let all =
+            sinks.iter().filter_map(|sink| sink.sink.as_ref().map(|(_, progress)| (sink.name.as_str(), progress)));
+        all.map(|(name, progress)| (name, &**progress))
+    };
+    type Read = fn(&Progress) -> u64;
+    let counters: [(&str, &str, Read); 4] = [
+        ("sink_records", "Records that the sink has taken", |p| p.figures().records.load(Ordering::Relaxed)),
+        ("sink_batches", "Batches that the sink has taken", |p| p.figures().batches.load(Ordering::Relaxed)),
+        ("sink_retries", "Batches that the sink asked for again", |p| p.figures().retries.load(Ordering::Relaxed)),
+        ("sink_rejected", "Records that its backend will never take", |p| p.figures().rejected.load(Ordering::Relaxed)),
+    ];
+    for (name, help, read) in counters {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (sink, progress) in figures() {
+            ConstCounter::new(read(progress)).encode(family.encode_family(&[("sink", sink)])?)?;
+        }
+    }
+    let mut faults = encoder.encode_descriptor("sink_faults", "Calls without an answer", None, MetricType::Counter)?;
+    for (sink, progress) in figures() {
+        let figures = progress.figures();
+        for (kind, count) in [("trap", &figures.traps), ("timeout", &figures.timeouts), ("other", &figures.faults)] {
+            let count = ConstCounter::new(count.load(Ordering::Relaxed));
+            count.encode(faults.encode_family(&[("sink", sink), ("kind", kind)])?)?;
+        }
+    }
+    let help = "1 while the sink has failed so often that what requires it is refused at once";
+    let mut open = encoder.encode_descriptor("sink_breaker_open", help, None, MetricType::Gauge)?;
+    for (sink, progress) in figures() {
+        let value = ConstGauge::new(i64::from(progress.breaker() == Breaker::Open));
+        value.encode(open.encode_family(&[("sink", sink)])?)?;
+    }
+    let help = "The last record that the sink has, by its number in the chain";
+    let mut acked = encoder.encode_descriptor("sink_acked_seq", help, None, MetricType::Gauge)?;
+    for (sink, progress) in figures() {
+        let value = ConstGauge::new(i64::try_from(progress.last().seq).unwrap_or(i64::MAX));
+        value.encode(acked.encode_family(&[("sink", sink)])?)?;
+    }
+    Ok(())
+}

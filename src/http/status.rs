@@ -1,0 +1,166 @@
+//! `GET /status`, with a token.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::response::Response;
+
+use super::Edge;
+use super::answer::Json;
+use super::auth::Authenticated;
+use super::health::is_ready;
+use super::problem::{Code, Problem};
+use crate::audit::delivery::{Breaker, Progress};
+use crate::caller::Action;
+use crate::clock::{rfc3339, unix_ms};
+use crate::config::Mode;
+use crate::plugins::{PluginStatus, Status};
+use crate::service::Service;
+
+/// What an operator wants to know.
+pub(super) async fn status(
+    State(edge): State<Arc<Edge>>,
+    Authenticated(context): Authenticated,
+) -> Result<Response, Problem> {
+    let service = match edge.service.get() {
+        Some(service) => {
+            service.admit(&context, Action::Status).await?;
+            Some(service)
+        }
+        None if context.caller.may(Action::Status) => None,
+        None => return Err(Problem::new(Code::NotReady)),
+    };
+    let rows = match service {
+        Some(service) => Some(service.keys.store().rows_by_kek().await),
+        None => None,
+    };
+    let mut json = Json::object(1_024);
+    json.text("version", env!("CARGO_PKG_VERSION"));
+    json.number("uptimeSeconds", edge.started.elapsed().as_secs());
+    json.boolean("ready", is_ready(&edge));
+    json.boolean("draining", edge.draining.load(Ordering::Relaxed));
+    match service {
+        Some(service) => {
+            write_service(&mut json, service, rows);
+            write_plugins(&mut json, &edge.plugins.status(), service);
+        }
+        None => json.text("waitingFor", &edge.not_ready.borrow()),
+    }
+    Ok(json.into_response())
+}
+
+fn write_service(
+    json: &mut Json,
+    service: &Service,
+    rows: Option<Result<Vec<(String, u64)>, crate::store::StoreError>>,
+) {
+    let ring = service.keys.ring();
+    json.nested("kek", |json| {
+        json.text("primary", &ring.primary_id().to_string());
+        json.number("inRing", ring.kek_ids().count() as u64);
+    });
+    json.nested("store", |json| {
+        json.text("kind", service.keys.store().kind());
+        json.boolean("reachable", matches!(rows, Some(Ok(_))));
+        json.nested("deksByKek", |json| {
+            for (kek_id, count) in rows.into_iter().flatten().flatten() {
+                json.number(&kek_id, count);
+            }
+        });
+        json.number("deksCached", service.keys.cached());
+    });
+    let journal = &service.journal;
+    let gauges = journal.gauges();
+    let load = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::Relaxed);
+    json.nested("audit", |json| {
+        json.text("chain", &journal.chain().to_string());
+        json.number("seq", journal.committed().borrow().seq);
+        json.number("segment", load(&gauges.segment));
+        json.number("records", load(&gauges.records));
+        json.number("commits", load(&gauges.commits));
+        json.number("meanCommitMicroseconds", load(&gauges.commit_time_us) / load(&gauges.commits).max(1));
+        json.number("failures", load(&gauges.failures));
+        json.boolean("failing", !journal.takes_records());
+    });
+}
+
+fn write_plugins(json: &mut Json, status: &Status, service: &Service) {
+    json.nested("plugins", |json| {
+        json.number("changes", status.changes);
+        if let Some(changed) = status.changed {
+            json.text("changed", &rfc3339(changed));
+        }
+        if let Some(error) = &status.config_error {
+            json.text("configError", error);
+        }
+        json.boolean("restartNeeded", status.restart_needed);
+        json.list("policies", &status.policies, write_policy);
+        let committed = service.journal.committed().borrow().seq;
+        let chain = service.journal.chain().to_string();
+        json.list("sinks", &status.sinks, |json, sink| {
+            write_plugin(json, sink);
+            if let Some((required, progress)) = &sink.sink {
+                json.boolean("required", *required);
+                write_progress(json, progress, &chain, committed);
+            }
+        });
+    });
+}
+
+fn write_plugin(json: &mut Json, plugin: &PluginStatus) {
+    json.text("name", &plugin.name);
+    json.boolean("live", plugin.is_live());
+    if let Some(sha256) = &plugin.sha256 {
+        json.text("sha256", sha256);
+    }
+    if let Some((code, text)) = &plugin.error {
+        json.text("errorCode", code);
+        json.text("error", text);
+    }
+}
+
+fn write_policy(json: &mut Json, policy: &PluginStatus) {
+    write_plugin(json, policy);
+    if let Some(snapshot) = policy.is_snapshotted {
+        json.boolean("snapshot", snapshot);
+    }
+    json.boolean("slow", policy.is_slow);
+    json.number("logLinesDropped", policy.log_dropped);
+    if let Some((mode, figures)) = &policy.policy {
+        json.text("mode", if *mode == Mode::Enforce { "enforce" } else { "monitor" });
+        json.nested("decisions", |json| {
+            for (decision, count) in figures.counts() {
+                json.number(decision, count);
+            }
+        });
+    }
+}
+
+fn write_progress(json: &mut Json, progress: &Progress, chain: &str, committed: u64) {
+    let acked = progress.last();
+    json.number("ackedSeq", acked.seq);
+    // Of an earlier chain it is behind by all of this one at the least.
+    let behind = if acked.chain == chain { committed.saturating_sub(acked.seq) } else { committed };
+    json.number("lagRecords", behind);
+    let waited_ms = progress.waiting_since_ms().map_or(0, |since| (unix_ms().unsigned_abs()).saturating_sub(since));
+    json.number("lagSeconds", if behind == 0 { 0 } else { waited_ms / 1_000 });
+    json.text("breaker", if progress.breaker() == Breaker::Open { "open" } else { "closed" });
+    if let Some(failure) = progress.last_failure() {
+        json.text("lastFailure", &failure);
+    }
+    let figures = progress.figures();
+    let counts = [
+        ("records", &figures.records),
+        ("batches", &figures.batches),
+        ("retries", &figures.retries),
+        ("rejected", &figures.rejected),
+        ("traps", &figures.traps),
+        ("timeouts", &figures.timeouts),
+        ("faults", &figures.faults),
+    ];
+    for (name, count) in counts {
+        json.number(name, count.load(Ordering::Relaxed));
+    }
+    json.number("memoryBytes", figures.memory_bytes.load(Ordering::Relaxed) as u64);
+}

@@ -1,0 +1,148 @@
+//! The plugins that run, as the configuration names them: loaded through the host's one admission path, replaced while the service
+//! answers, and never replaced by what is worse.
+//!
+//! A version that is not admitted leaves the last good one where it was; a policy that never was good denies, a required sink that
+//! never was good refuses every answer. Nothing here ends the process.
+
+mod component;
+mod outside;
+mod policies;
+mod sinks;
+mod status;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use origan_codec_host::plugin::Engines;
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use crate::audit::Journal;
+use crate::config::{Config, ConfigError};
+use crate::policy::Policies;
+use outside::Outputs;
+use policies::LoadedPolicies;
+use sinks::{RunningSinks, SinkRuntime};
+pub use status::{PluginStatus, Status};
+pub use watch::ConfigFile;
+
+/// Every plugin that runs, and what replaces them.
+pub struct Plugins {
+    engines: Arc<Engines>,
+    policies: Arc<Policies>,
+    runtime: SinkRuntime,
+    /// One change at a time.
+    state: Mutex<State>,
+    status: ArcSwap<Status>,
+    changes: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    policies: LoadedPolicies,
+    sinks: RunningSinks,
+    outputs: Outputs,
+    /// There once records can be carried away.
+    journal: Option<Arc<Journal>>,
+}
+
+impl Plugins {
+    /// None yet.
+    pub fn new() -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            engines: Arc::new(Engines::new()?),
+            policies: Arc::default(),
+            runtime: SinkRuntime::start()?,
+            state: Mutex::default(),
+            status: ArcSwap::default(),
+            changes: AtomicU64::new(0),
+        }))
+    }
+
+    /// The chain of policies, which follows the configuration.
+    pub fn policies(&self) -> &Arc<Policies> {
+        &self.policies
+    }
+
+    /// What runs, and what does not and why.
+    pub fn status(&self) -> Arc<Status> {
+        self.status.load_full()
+    }
+
+    /// Loads the policies that `config` names. Sinks follow with [`Plugins::carry`].
+    pub async fn load(&self, config: &Config) {
+        let mut state = self.state.lock().await;
+        self.follow_policies(&mut state, config).await;
+        self.publish(&state, None, false);
+    }
+
+    /// From now on records of `journal` are carried away by the sinks that `config` names.
+    pub async fn carry(&self, config: &Config, journal: Arc<Journal>) {
+        let mut state = self.state.lock().await;
+        state.journal = Some(journal);
+        self.follow_sinks(&mut state, config).await;
+        self.publish(&state, None, false);
+    }
+
+    /// Follows the configuration's file and the components' until the process ends. `hurry` resolves when somebody says that they
+    /// changed.
+    pub async fn follow(&self, mut file: ConfigFile, mut hurry: impl AsyncFnMut()) {
+        loop {
+            let is_told = tokio::select! {
+                () = tokio::time::sleep(watch::LOOK_EVERY) => false,
+                () = hurry() => true,
+            };
+            if !file.has_changed() && !is_told {
+                continue;
+            }
+            match file.read_again() {
+                Ok(config) => {
+                    let mut state = self.state.lock().await;
+                    self.follow_policies(&mut state, &config).await;
+                    self.follow_sinks(&mut state, &config).await;
+                    self.changes.fetch_add(1, Ordering::Relaxed);
+                    self.publish(&state, None, file.restart_needed());
+                    info!(changes = self.changes.load(Ordering::Relaxed), "plugins follow the configuration");
+                }
+                Err(error) => {
+                    warn!(%error, "the configuration is bad: everything stays as it was");
+                    let state = self.state.lock().await;
+                    self.publish(&state, Some(error), file.restart_needed());
+                }
+            }
+        }
+    }
+
+    /// Waits, for a while, until the sinks have what the closed journal holds.
+    pub async fn finish(&self, deadline: Duration) {
+        let mut state = self.state.lock().await;
+        state.sinks.finish(deadline).await;
+    }
+
+    async fn follow_policies(&self, state: &mut State, config: &Config) {
+        let chain = state.policies.follow(&self.engines, config).await;
+        self.policies.publish(chain);
+    }
+
+    async fn follow_sinks(&self, state: &mut State, config: &Config) {
+        let State { sinks, outputs, journal, .. } = state;
+        if let Some(journal) = journal {
+            outputs.follow(config);
+            sinks.follow(&self.engines, &self.runtime, config, outputs, journal).await;
+        }
+    }
+
+    fn publish(&self, state: &State, error: Option<ConfigError>, restart_needed: bool) {
+        self.status.store(Arc::new(Status {
+            policies: state.policies.status(),
+            sinks: state.sinks.status(),
+            config_error: error.map(|error| error.to_string()),
+            restart_needed,
+            changes: self.changes.load(Ordering::Relaxed),
+            changed: Some(SystemTime::now()),
+        }));
+    }
+}

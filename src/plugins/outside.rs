@@ -1,0 +1,110 @@
+//! What each sink is granted, made of the configuration.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use origan_codec_host::plugin::outside::outputs::{Framing, Output, OutputTarget};
+use origan_codec_host::plugin::outside::{Credential, Egress, EgressLimits, Granted, OriginGrant};
+
+use super::component::LoadError;
+use crate::config::{self, Config, HttpGrantConfig, OutputConfig, SinkConfig};
+
+/// Part of a sink's deadline that one exchange may take.
+const EXCHANGE_PART: u32 = 2;
+
+/// The outputs, kept as long as their configuration stays: a file or a connection has one writer.
+#[derive(Default)]
+pub(super) struct Outputs {
+    open: HashMap<String, (OutputConfig, Result<Arc<Output>, String>)>,
+}
+
+impl Outputs {
+    /// Sets up what is new or another, and lets go of what is gone.
+    pub(super) fn follow(&mut self, config: &Config) {
+        let mut before = std::mem::take(&mut self.open);
+        for output in &config.outputs {
+            let kept = before.remove(&output.name).filter(|(known, made)| known == output && made.is_ok());
+            let made = kept.unwrap_or_else(|| (output.clone(), make(config, output)));
+            self.open.insert(output.name.clone(), made);
+        }
+    }
+
+    /// The outputs of these names.
+    fn granted(&self, names: &[String]) -> Result<HashMap<String, Arc<Output>>, LoadError> {
+        let found = names.iter().map(|name| match self.open.get(name) {
+            Some((_, Ok(output))) => Ok((name.clone(), output.clone())),
+            Some((_, Err(why))) => Err(LoadError::Grant(format!("output `{name}`: {why}"))),
+            None => Err(LoadError::Grant(format!("there is no output `{name}`"))),
+        });
+        found.collect()
+    }
+}
+
+/// Everything that `sink` may reach.
+pub(super) fn granted(config: &Config, sink: &SinkConfig, outputs: &Outputs) -> Result<Granted, LoadError> {
+    let lines = outputs.granted(&sink.lines)?;
+    if sink.http.is_empty() {
+        return Ok(Granted { http: None, lines });
+    }
+    let grants = sink.http.iter().map(|grant| origin_grant(config, grant)).collect::<Result<Vec<_>, _>>()?;
+    let deadline = Duration::from_millis(sink.deadline_ms) / EXCHANGE_PART;
+    let limits = EgressLimits { deadline, ..EgressLimits::default() };
+    let egress = Egress::new(&grants, limits).map_err(|error| LoadError::Grant(error.to_string()))?;
+    Ok(Granted { http: Some(egress), lines })
+}
+
+/// What of the configuration `sink` reaches: a sink is another one when any of it changes.
+pub(super) fn reach(config: &Config, sink: &SinkConfig) -> String {
+    let outputs: Vec<_> = config.outputs.iter().filter(|output| sink.lines.contains(&output.name)).collect();
+    let named = |name: &str| sink.http.iter().any(|grant| grant.credentials.iter().any(|wanted| wanted == name));
+    let credentials: Vec<_> = config.credentials.iter().filter(|credential| named(&credential.name)).collect();
+    let certificates: Vec<_> = sink.http.iter().filter_map(|grant| grant.ca_file.as_ref()).map(std::fs::read).collect();
+    format!("{:?} {outputs:?} {credentials:?} {certificates:?}", sink.http)
+}
+
+fn origin_grant(config: &Config, grant: &HttpGrantConfig) -> Result<OriginGrant, LoadError> {
+    let wrong = |why: String| LoadError::Grant(format!("http {}: {why}", grant.origin));
+    let mut credentials = Vec::new();
+    for name in &grant.credentials {
+        let found = config.credentials.iter().find(|credential| credential.name == *name);
+        let found = found.ok_or_else(|| wrong(format!("there is no credential `{name}`")))?;
+        let header = http::HeaderName::try_from(&*found.header).map_err(|error| wrong(error.to_string()))?;
+        let (prefix, file) = (found.prefix.clone(), found.file.clone());
+        let credential = Credential { name: name.clone(), header, prefix, file };
+        credential.check().map_err(|error| wrong(error.to_string()))?;
+        credentials.push(credential);
+    }
+    let addresses = grant.addresses.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>();
+    Ok(OriginGrant {
+        origin: grant.origin.clone(),
+        addresses: addresses.map_err(|_| wrong("addresses are not networks".into()))?,
+        credentials,
+        ca_pem: grant.ca_file.as_deref().map(read_pem).transpose().map_err(wrong)?,
+    })
+}
+
+fn make(config: &Config, output: &OutputConfig) -> Result<Arc<Output>, String> {
+    let target = if let Some(name) = output.to.strip_prefix("file:") {
+        OutputTarget::File { dir: config.outputs_dir(), name: name.to_owned() }
+    } else if let Some(address) = output.to.strip_prefix("tcp://") {
+        OutputTarget::Tcp { address: address.to_owned() }
+    } else if let Some(address) = output.to.strip_prefix("tls://") {
+        let ca_pem = output.ca_file.as_deref().map(read_pem).transpose()?;
+        OutputTarget::Tls { address: address.to_owned(), ca_pem }
+    } else {
+        OutputTarget::Stdout
+    };
+    let framing = match output.framing {
+        config::Framing::Newline => Framing::Newline,
+        config::Framing::OctetCounted => Framing::OctetCounted,
+    };
+    let deadline = Duration::from_millis(output.deadline_ms);
+    let made = Output::new(&output.name, target, framing, output.line_bytes, deadline);
+    made.map(Arc::new).map_err(|error| error.to_string())
+}
+
+fn read_pem(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,220 @@
+//! The sinks that run, each on its own way through the journal, all on a thread of their own: what they do never holds up a request
+//! that does not require it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use origan_codec_host::plugin::{Engines, Entry, Limits, SinkPlugin, WriteOutcome};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::{error, info};
+
+use super::component::{Found, Key, LoadError};
+use super::outside::{Outputs, granted, reach};
+use super::status::PluginStatus;
+use crate::audit::Journal;
+use crate::audit::cursor::Cursor;
+use crate::audit::delivery::{Carry, CarryError, Delivery, DeliverySettings, KeptPlace, Order, Orders, Progress};
+use crate::audit::required::Required;
+use crate::config::{Config, SinkConfig, SinkFrom};
+
+/// Requests go first.
+const NICENESS: i32 = 5;
+/// Replacements of one sink that may wait for the end of its batch.
+const ORDERS_WAITING: usize = 4;
+
+/// The thread of the sinks.
+pub(super) struct SinkRuntime(Option<Runtime>);
+
+/// The sinks that run.
+#[derive(Default)]
+pub(super) struct RunningSinks {
+    running: Vec<Running>,
+}
+
+struct Running {
+    config: SinkConfig,
+    live: Option<Live>,
+    progress: Arc<Progress>,
+    delivery: Option<(Orders, JoinHandle<()>)>,
+    error: Option<(&'static str, String)>,
+}
+
+#[derive(Clone, PartialEq)]
+struct Live {
+    key: Key,
+    reach: String,
+}
+
+impl SinkRuntime {
+    pub(super) fn start() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("sinks")
+            .on_thread_start(|| {
+                let _ = rustix::process::nice(NICENESS);
+            })
+            .enable_all()
+            .build();
+        Ok(Self(Some(runtime.context("the sinks' thread cannot be started")?)))
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> Option<JoinHandle<()>> {
+        self.0.as_ref().map(|runtime| runtime.spawn(work))
+    }
+}
+
+impl Drop for SinkRuntime {
+    fn drop(&mut self) {
+        // What waits for a network that does not answer is not waited for.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl RunningSinks {
+    /// Starts, replaces and ends what `config` says.
+    pub(super) async fn follow(
+        &mut self,
+        engines: &Arc<Engines>,
+        runtime: &SinkRuntime,
+        config: &Config,
+        outputs: &Outputs,
+        journal: &Arc<Journal>,
+    ) {
+        let mut before: HashMap<String, Running> =
+            self.running.drain(..).map(|running| (running.config.name.clone(), running)).collect();
+        let following = config.sinks.iter().map(|sink| {
+            let before = before.remove(&sink.name);
+            async move {
+                let mut running = before.unwrap_or_else(|| Running::new(sink));
+                running.config = sink.clone();
+                let outcome = running.follow(engines, runtime, config, outputs, journal).await;
+                running.error = outcome.err().map(|why| {
+                    let (code, text) = (why.code(), why.to_string());
+                    let stays = if running.live.is_some() { "the last good one stays" } else { "nothing is delivered" };
+                    error!(sink = sink.name, code, cause = text, stays, "a sink was not admitted");
+                    (code, text)
+                });
+                running
+            }
+        });
+        self.running = join_all(following).await;
+        // Before those that are gone end: nobody waits for them any more.
+        let required = self.running.iter().filter(|running| running.config.required);
+        journal.required().replace(required.map(Running::as_required).collect());
+        drop(before);
+    }
+
+    pub(super) fn status(&self) -> Vec<PluginStatus> {
+        let status = self.running.iter().map(|running| PluginStatus {
+            name: running.config.name.clone(),
+            sha256: running.live.as_ref().map(|live| live.key.digest.to_string()),
+            error: running.error.clone(),
+            policy: None,
+            is_snapshotted: None,
+            is_slow: false,
+            log_dropped: 0,
+            sink: Some((running.config.required, running.progress.clone())),
+        });
+        status.collect()
+    }
+
+    /// Waits for those that still carry the end of a closed journal.
+    pub(super) async fn finish(&mut self, deadline: Duration) {
+        let ending = self.running.drain(..).filter_map(|running| running.delivery);
+        // Their orders are kept to the end: without them a delivery ends at once.
+        let (orders, tasks): (Vec<_>, Vec<_>) = ending.unzip();
+        let _ = tokio::time::timeout(deadline, join_all(tasks)).await;
+        drop(orders);
+    }
+}
+
+impl Running {
+    fn new(config: &SinkConfig) -> Self {
+        let progress = Arc::default();
+        Self { config: config.clone(), live: None, progress, delivery: None, error: None }
+    }
+
+    async fn follow(
+        &mut self,
+        engines: &Arc<Engines>,
+        runtime: &SinkRuntime,
+        config: &Config,
+        outputs: &Outputs,
+        journal: &Arc<Journal>,
+    ) -> Result<(), LoadError> {
+        let Found { candidate, key } = Found::read(&config.plugins_dir(), &self.config.component(), &Limits::sink())?;
+        let wanted = Live { key, reach: reach(config, &self.config) };
+        if self.live.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        let outside = granted(config, &self.config, outputs)?;
+        let (http, lines) = (outside.has_http(), outside.has_lines());
+        let plugin = engines.admit_sink(candidate, Arc::new(outside), http, lines).await?;
+        if self.delivery.is_none() {
+            self.delivery = Some(self.begin(runtime, config, journal)?);
+        }
+        let settings =
+            DeliverySettings { portion_lines: self.config.batch_records, portion_bytes: self.config.batch_bytes };
+        if let Some((orders, _)) = &self.delivery {
+            // Full or ended: it has died, and what is asked next starts it again.
+            if orders.send(Order::Replace(Box::new(LiveSink { plugin }), settings)).await.is_err() {
+                self.delivery = None;
+                return Err(LoadError::Grant("its delivery has ended".into()));
+            }
+        }
+        info!(sink = self.config.name, sha256 = %wanted.key.digest, required = self.config.required, "a sink goes live");
+        self.live = Some(wanted);
+        Ok(())
+    }
+
+    fn begin(
+        &self,
+        runtime: &SinkRuntime,
+        config: &Config,
+        journal: &Arc<Journal>,
+    ) -> Result<(Orders, JoinHandle<()>), LoadError> {
+        let wrong = |error: &dyn std::fmt::Display| LoadError::Grant(format!("its place in the journal: {error}"));
+        let begin = match self.config.from {
+            SinkFrom::Start => Cursor::at_start(journal.dir()),
+            SinkFrom::Now => Cursor::before_last(journal.dir(), 0),
+        };
+        let begin = begin.map_err(|error| wrong(&error))?;
+        let kept = KeptPlace::of(&config.cursors_dir(), &self.config.name);
+        let (orders, waiting) = mpsc::channel(ORDERS_WAITING);
+        let delivery = Delivery::new(&self.config.name, journal.clone(), kept, begin, self.progress.clone(), waiting);
+        let delivery = delivery.map_err(|error| wrong(&error))?;
+        let task = runtime.spawn(delivery.run()).ok_or_else(|| wrong(&"the process ends"))?;
+        Ok((orders, task))
+    }
+
+    fn as_required(&self) -> Required {
+        match &self.live {
+            Some(_) => Required::Running(self.progress.clone()),
+            None => Required::Missing,
+        }
+    }
+}
+
+struct LiveSink {
+    plugin: SinkPlugin,
+}
+
+#[async_trait]
+impl Carry for LiveSink {
+    async fn write(&mut self, batch: &[Entry]) -> Result<WriteOutcome, CarryError> {
+        let outcome = self.plugin.write(batch).await;
+        outcome.map_err(|fault| CarryError { code: fault.code(), text: fault.to_string() })
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.plugin.memory_bytes()
+    }
+}

@@ -1,0 +1,116 @@
+//! What would be decided, and why, without doing it.
+
+use std::sync::Arc;
+
+use origan_codec_host::plugin::Lookups;
+
+use super::{Answered, Context, Refusal, Service};
+use crate::audit::{Pending, Withheld};
+use crate::caller::{Action, Caller};
+use crate::deployments::Deployment;
+use crate::names::{DeploymentId, KeyVersion, ProjectId, VariableName};
+use crate::policy::Denial;
+use crate::policy::chain::Decided;
+use crate::policy::query::{Facts, Looked, Query, Variable};
+
+/// `POST /explain`.
+#[derive(Debug)]
+pub struct Explain {
+    /// On whose behalf; none: on that of whoever asks.
+    pub caller: Option<Arc<Caller>>,
+    /// For what.
+    pub action: Action,
+    /// Whose secrets.
+    pub project_id: Option<ProjectId>,
+    /// For which deployment.
+    pub deployment_id: Option<DeploymentId>,
+    /// Which variables.
+    pub variables: Vec<(VariableName, ExplainedVariable)>,
+}
+
+/// A variable, as far as policies see it.
+#[derive(Debug)]
+pub struct ExplainedVariable {
+    /// Secret or plain.
+    pub is_secret: bool,
+    /// Of a secret that names one.
+    pub key_version: Option<KeyVersion>,
+    /// Bytes of its value, where it came along.
+    pub size_bytes: usize,
+}
+
+/// What would be decided.
+#[derive(Debug)]
+pub struct Explanation {
+    /// Why not; none: it would be let pass.
+    pub denial: Option<Denial>,
+    /// Whether the default decided.
+    pub by_default: bool,
+    /// What each policy that was asked has decided, in order.
+    pub trail: Vec<Decided>,
+    /// Whether the deployment is known, where a policy asked for it.
+    pub deployment_known: Option<bool>,
+}
+
+impl Service {
+    /// Asks every policy that applies, and does nothing else.
+    pub async fn explain(&self, context: &Context, call: Explain) -> Result<Answered<Explanation>, Refusal> {
+        let mut pending = self.begin(context, Action::Explain);
+        let outcome = self.try_explain(context, &mut pending, call).await;
+        self.conclude(pending, outcome).await
+    }
+
+    async fn try_explain(
+        &self,
+        context: &Context,
+        pending: &mut Pending,
+        call: Explain,
+    ) -> Result<Withheld<Explanation>, Refusal> {
+        pending.record().project_id.clone_from(&call.project_id);
+        pending.record().deployment_id.clone_from(&call.deployment_id);
+        self.policies.admit(&context.caller, Action::Explain)?;
+        let caller = call.caller.as_ref().unwrap_or(&context.caller);
+        if let Err(denial) = self.policies.admit(caller, call.action) {
+            let (denial, trail) = (Some(denial), Vec::new());
+            return Ok(Withheld::new(Explanation { denial, by_default: false, trail, deployment_known: None }));
+        }
+        let chain = self.policies.chain();
+        let (needs, _) = chain.needs(call.action, call.project_id.as_ref());
+        let deployment = match call.deployment_id.as_ref().filter(|_| needs.contains(Lookups::DEPLOYMENT)) {
+            Some(id) => Some((id, self.deployment(call.project_id.as_ref(), id).await?)),
+            None => None,
+        };
+        let variables = call.variables.iter().map(|(name, variable)| Variable {
+            name,
+            is_secret: variable.is_secret,
+            key_version: variable.key_version,
+            size_bytes: variable.size_bytes,
+        });
+        let facts = Facts {
+            deployment: match &deployment {
+                None => Looked::Not,
+                Some((id, Deployment::Unknown)) => Looked::Unknown(id),
+                Some((id, Deployment::Known(facts))) => Looked::Known(id, facts),
+            },
+            variables: needs.contains(Lookups::VARIABLES).then(|| Facts::of_variables(variables)),
+        };
+        let query = Query {
+            caller,
+            action: call.action,
+            request_id: &context.request_id,
+            time: pending.record().time(),
+            remote: context.remote,
+            project_id: call.project_id.as_ref(),
+            deployment_id: call.deployment_id.as_ref(),
+        };
+        // No policy is asked about what touches no secret.
+        if !call.action.is_judged() {
+            let nothing = Explanation { denial: None, by_default: false, trail: Vec::new(), deployment_known: None };
+            return Ok(Withheld::new(nothing));
+        }
+        let ruling = chain.judge(&query, &facts).await;
+        let deployment_known = deployment.as_ref().map(|(_, found)| matches!(found, Deployment::Known(_)));
+        let (denial, by_default) = (ruling.denial().cloned(), ruling.by_default);
+        Ok(Withheld::new(Explanation { denial, by_default, trail: ruling.trail, deployment_known }))
+    }
+}
