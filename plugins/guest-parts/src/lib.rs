@@ -1,0 +1,16 @@
+//! What several of the plugins need. Plain Rust without an import, so that all of it is tested natively.
+//!
+//! - [`settings`]: one JSON object, read strictly; every fault is named by a JSON pointer (RFC 6901).
+//! - [`duration`], [`pattern`], [`action`], [`code`]: what settings are made of.
+//! - [`json`]: JSON, no deeper than a small stack can follow.
+//! - [`time`]: RFC 3339 and the calendar.
+//! - [`delivery`]: lines to one output, with what becomes of each.
+
+pub mod action;
+pub mod code;
+pub mod delivery;
+pub mod duration;
+pub mod json;
+pub mod pattern;
+pub mod settings;
+pub mod time;
