@@ -94,7 +94,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => runtime.block_on(serve::serve(setting)),
         Command::Keys(command) => runtime.block_on(keys::run(command, setting)),
         Command::Audit(command) => audit::run(command, &setting),
-        Command::Config(command) => config::run(command, setting),
+        Command::Config(command) => runtime.block_on(config::run(command, setting)),
     };
     // A thread that waits for a disk which does not answer is not waited for.
     runtime.shutdown_timeout(SHUTDOWN_DEADLINE);

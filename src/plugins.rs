@@ -40,6 +40,14 @@ pub struct Plugins {
     changes: AtomicU64,
 }
 
+/// A plugin that the configuration names, and why it would not go live, if it would not.
+pub struct Checked {
+    /// `policy` or `sink`, and its name.
+    pub what: String,
+    /// Its SHA-256.
+    pub outcome: Result<String, String>,
+}
+
 #[derive(Default)]
 struct State {
     policies: LoadedPolicies,
@@ -60,6 +68,16 @@ impl Plugins {
             status: ArcSwap::default(),
             changes: AtomicU64::new(0),
         }))
+    }
+
+    /// Takes every plugin that `config` names through the admission, runs none of them, and says how each fared.
+    pub async fn check(config: &Config) -> anyhow::Result<Vec<Checked>> {
+        let engines = Arc::new(Engines::new()?);
+        let mut checked = policies::check(&engines, config).await;
+        let mut outputs = Outputs::default();
+        outputs.follow(config);
+        checked.extend(sinks::check(&engines, config, &outputs).await);
+        Ok(checked)
     }
 
     /// The chain of policies, which follows the configuration.

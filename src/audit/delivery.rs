@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use origan_codec_host::plugin::{Entry, WriteOutcome};
 use serde::Deserialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::chain::{Line, Position};
@@ -74,6 +74,7 @@ pub struct Delivery {
     orders: mpsc::Receiver<Order>,
     carrier: Option<Box<dyn Carry>>,
     settings: DeliverySettings,
+    failures: Failures,
 }
 
 impl Delivery {
@@ -92,15 +93,19 @@ impl Delivery {
                 progress.acked(record.acked);
                 Cursor::at(journal.dir(), record.place)
             }
-            None => begin,
+            None => {
+                // Kept at once: what comes before the first batch is taken is this sink's too.
+                kept.begin(begin.place())?;
+                begin
+            }
         };
-        Ok(Self { name: name.to_owned(), journal, cursor, kept, progress, orders, carrier: None, settings })
+        let (name, failures) = (name.to_owned(), Failures::default());
+        Ok(Self { name, journal, cursor, kept, progress, orders, carrier: None, settings, failures })
     }
 
     /// Until the last order can come.
     pub async fn run(mut self) {
         let mut committed = self.journal.committed();
-        let mut failures = Failures::default();
         loop {
             // Taken before the file is looked at: what is read then, up to here, is durable.
             let durable = *committed.borrow_and_update();
@@ -137,7 +142,7 @@ impl Delivery {
                 }
                 continue;
             }
-            let pause = self.deliver(&batch, after, &mut failures).await;
+            let pause = self.deliver(&batch, after).await;
             // An order is obeyed between two batches.
             let obeyed = match pause {
                 Some(pause) => self.pause(pause).await,
@@ -150,14 +155,14 @@ impl Delivery {
     }
 
     /// Hands over one batch; says how long to wait before the next attempt, if it was not taken.
-    async fn deliver(&mut self, batch: &[Entry], after: Cursor, failures: &mut Failures) -> Option<Duration> {
+    async fn deliver(&mut self, batch: &[Entry], after: Cursor) -> Option<Duration> {
         let carrier = self.carrier.as_mut()?;
         let started = Instant::now();
         let outcome = carrier.write(batch).await;
         self.progress.figures().memory(carrier.memory_bytes());
         let (why, wanted) = match outcome {
             Ok(WriteOutcome::Written) => {
-                self.advance(batch, after, started, failures);
+                self.advance(batch, after, started);
                 return None;
             }
             Ok(WriteOutcome::Rejected(rejected)) => {
@@ -167,8 +172,8 @@ impl Delivery {
                         seq, why, "a sink's backend will never take this record; the journal keeps it"
                     );
                 }
-                self.progress.figures().rejected(rejected.len() as u64);
-                self.advance(batch, after, started, failures);
+                self.progress.rejected(rejected.iter().map(|(seq, _)| *seq));
+                self.advance(batch, after, started);
                 return None;
             }
             Ok(WriteOutcome::Retry(after_ms)) => {
@@ -180,8 +185,8 @@ impl Delivery {
                 (Some(fault.to_string()), None)
             }
         };
-        let pause = failures.next(wanted);
-        if failures.in_a_row == 1 || failures.in_a_row == BREAKER_FAILURES {
+        let pause = self.failures.next(wanted);
+        if self.failures.in_a_row == 1 || self.failures.in_a_row == BREAKER_FAILURES {
             let cause = why.as_deref().unwrap_or("it asks for the same batch again");
             warn!(
                 sink = self.name,
@@ -191,14 +196,14 @@ impl Delivery {
                 "a sink did not take its batch"
             );
         }
-        if failures.in_a_row >= BREAKER_FAILURES {
+        if self.failures.in_a_row >= BREAKER_FAILURES {
             self.progress.open_breaker();
         }
         self.progress.failed(why.unwrap_or_else(|| "asks for the same batch again".into()));
         Some(pause)
     }
 
-    fn advance(&mut self, batch: &[Entry], after: Cursor, started: Instant, failures: &mut Failures) {
+    fn advance(&mut self, batch: &[Entry], after: Cursor, started: Instant) {
         let Some(last) = batch.last() else { return };
         let acked = Acked { chain: last.chain.clone(), seq: last.seq };
         self.cursor = after;
@@ -206,10 +211,10 @@ impl Delivery {
         if let Err(error) = self.kept.write(self.cursor.place(), &acked) {
             warn!(sink = self.name, %error, "a sink's place in the journal could not be kept");
         }
-        if failures.in_a_row >= BREAKER_FAILURES {
+        if self.failures.in_a_row >= BREAKER_FAILURES {
             info!(sink = self.name, "a sink takes records again");
         }
-        *failures = Failures::default();
+        self.failures = Failures::default();
         self.progress.figures().delivered(batch.len() as u64, started.elapsed());
         self.progress.delivered(acked);
     }
@@ -248,7 +253,7 @@ impl Delivery {
 
     fn obey(&mut self, order: Order) {
         let Order::Replace(carrier, settings) = order;
-        (self.carrier, self.settings) = (Some(carrier), settings);
+        (self.carrier, self.settings, self.failures) = (Some(carrier), settings, Failures::default());
         self.progress.replaced();
     }
 }
@@ -290,6 +295,3 @@ fn entry_of(sink: &str, line: Vec<u8>) -> Option<Entry> {
 
 /// The way in for whoever replaces a sink.
 pub type Orders = mpsc::Sender<Order>;
-
-/// What a required sink has, as answers wait for it.
-pub type AckedWatch = watch::Receiver<Acked>;

@@ -190,8 +190,7 @@ impl Journal {
         self.queue.try_send(message).map_err(|_| AuditUnavailable)?;
         let recording = async {
             let receipt = receipt.await.map_err(|_| AuditUnavailable)??;
-            self.required.have(&receipt).await;
-            Ok(receipt)
+            self.required.have(&receipt).await.map(|()| receipt)
         };
         tokio::time::timeout(self.deadline, recording).await.unwrap_or(Err(AuditUnavailable))
     }

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::chain::Receipt;
 use super::delivery::{Breaker, Progress};
+use super::journal::AuditUnavailable;
 
 /// The sinks that every answer waits for. Replaced as a whole when the configuration changes.
 #[derive(Debug, Default)]
@@ -39,10 +40,11 @@ impl RequiredSinks {
         })
     }
 
-    /// Waits until each of them has the record of `receipt`. Whoever calls this sets a deadline.
-    pub(super) async fn have(&self, receipt: &Receipt) {
+    /// Waits until each of them has the record of `receipt`. Whoever calls this sets a deadline. A record that a backend has refused for
+    /// good is nowhere but here, and an error.
+    pub(super) async fn have(&self, receipt: &Receipt) -> Result<(), AuditUnavailable> {
         if self.sinks.load().is_empty() {
-            return;
+            return Ok(());
         }
         loop {
             let replaced = self.replaced.notified();
@@ -50,13 +52,14 @@ impl RequiredSinks {
             let all = async {
                 for sink in sinks.iter() {
                     match sink {
-                        Required::Running(progress) => has(progress, receipt).await,
+                        Required::Running(progress) => has(progress, receipt).await?,
                         Required::Missing => std::future::pending().await,
                     }
                 }
+                Ok(())
             };
             tokio::select! {
-                () = all => return,
+                outcome = all => return outcome,
                 () = replaced => {}
             }
         }
@@ -64,9 +67,10 @@ impl RequiredSinks {
 }
 
 /// A sink has a record when it has one of the same chain with that number or a higher one.
-async fn has(progress: &Progress, receipt: &Receipt) {
+async fn has(progress: &Progress, receipt: &Receipt) -> Result<(), AuditUnavailable> {
     let chain = receipt.chain.to_string();
     let mut acked = progress.watch();
     // The sender lives as long as `progress`.
     let _ = acked.wait_for(|acked| acked.chain == chain && acked.seq >= receipt.at.seq).await;
+    if progress.has_rejected(receipt.at.seq) { Err(AuditUnavailable) } else { Ok(()) }
 }

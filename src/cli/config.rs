@@ -6,6 +6,7 @@ use clap::Subcommand;
 
 use super::Setting;
 use crate::app::Secrets;
+use crate::plugins::Plugins;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -13,14 +14,25 @@ pub(super) enum Command {
     Check,
 }
 
-pub(super) fn run(command: Command, setting: Setting) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(command: Command, setting: Setting) -> anyhow::Result<ExitCode> {
     let Command::Check = command;
     let Setting { config, environment, .. } = setting;
     let secrets = Secrets::load(&config, environment)?;
-    println!("the configuration is good");
+    let plugins = Plugins::check(&config).await?;
+    let refused = plugins.iter().filter(|plugin| plugin.outcome.is_err()).count();
+    match refused {
+        0 => println!("the configuration is good"),
+        _ => println!("{refused} of its {} plugins would not go live", plugins.len()),
+    }
     println!("  listens on {}", config.server.listen);
     println!("  data in {}, journal in {}", config.data_dir.display(), config.journal_dir().display());
     println!("  KEK {}", secrets.ring.primary_id());
     println!("  callers: {}", config.callers.len());
-    Ok(ExitCode::SUCCESS)
+    for plugin in &plugins {
+        match &plugin.outcome {
+            Ok(sha256) => println!("  {}: sha-256 {sha256}", plugin.what),
+            Err(why) => println!("  {}: REFUSED: {why}", plugin.what),
+        }
+    }
+    Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -17,16 +17,20 @@ const EXCHANGE_PART: u32 = 2;
 /// The outputs, kept as long as their configuration stays: a file or a connection has one writer.
 #[derive(Default)]
 pub(super) struct Outputs {
-    open: HashMap<String, (OutputConfig, Result<Arc<Output>, String>)>,
+    open: HashMap<String, (Key, Result<Arc<Output>, String>)>,
 }
+
+/// Two outputs with one key are one: the configuration, and what its file of certificates holds.
+type Key = (OutputConfig, Option<Vec<u8>>);
 
 impl Outputs {
     /// Sets up what is new or another, and lets go of what is gone.
     pub(super) fn follow(&mut self, config: &Config) {
         let mut before = std::mem::take(&mut self.open);
         for output in &config.outputs {
-            let kept = before.remove(&output.name).filter(|(known, made)| known == output && made.is_ok());
-            let made = kept.unwrap_or_else(|| (output.clone(), make(config, output)));
+            let key = key_of(output);
+            let kept = before.remove(&output.name).filter(|(known, made)| *known == key && made.is_ok());
+            let made = kept.unwrap_or_else(|| (key, make(config, output)));
             self.open.insert(output.name.clone(), made);
         }
     }
@@ -57,11 +61,17 @@ pub(super) fn granted(config: &Config, sink: &SinkConfig, outputs: &Outputs) -> 
 
 /// What of the configuration `sink` reaches: a sink is another one when any of it changes.
 pub(super) fn reach(config: &Config, sink: &SinkConfig) -> String {
-    let outputs: Vec<_> = config.outputs.iter().filter(|output| sink.lines.contains(&output.name)).collect();
+    let outputs = config.outputs.iter().filter(|output| sink.lines.contains(&output.name));
+    let outputs: Vec<_> = outputs.map(key_of).collect();
     let named = |name: &str| sink.http.iter().any(|grant| grant.credentials.iter().any(|wanted| wanted == name));
     let credentials: Vec<_> = config.credentials.iter().filter(|credential| named(&credential.name)).collect();
     let certificates: Vec<_> = sink.http.iter().filter_map(|grant| grant.ca_file.as_ref()).map(std::fs::read).collect();
-    format!("{:?} {outputs:?} {credentials:?} {certificates:?}", sink.http)
+    let batches = (sink.batch_records, sink.batch_bytes);
+    format!("{batches:?} {:?} {outputs:?} {credentials:?} {certificates:?}", sink.http)
+}
+
+fn key_of(output: &OutputConfig) -> Key {
+    (output.clone(), output.ca_file.as_deref().and_then(|path| std::fs::read(path).ok()))
 }
 
 fn origin_grant(config: &Config, grant: &HttpGrantConfig) -> Result<OriginGrant, LoadError> {

@@ -11,6 +11,7 @@ use origan_codec_host::plugin::{Decision, Engines, Fault, Limits, Lookups, Polic
 use tokio::sync::Semaphore;
 use tracing::{error, info};
 
+use super::Checked;
 use super::component::{Found, Key, LoadError};
 use super::status::PluginStatus;
 use crate::config::{Config, PolicyConfig};
@@ -82,6 +83,21 @@ impl LoadedPolicies {
         });
         status.collect()
     }
+}
+
+/// Whether each policy that `config` names would go live.
+pub(super) async fn check(engines: &Arc<Engines>, config: &Config) -> Vec<Checked> {
+    let dir = config.plugins_dir();
+    let checking = config.policies.iter().map(async |policy| {
+        let outcome = async {
+            let Found { candidate, key } = Found::read(&dir, &policy.component(), &Limits::policy())?;
+            engines.admit_policy(candidate).await?;
+            Ok::<_, LoadError>(key.digest.to_string())
+        };
+        let outcome = outcome.await.map_err(|error| error.to_string());
+        Checked { what: format!("policy {}", policy.name), outcome }
+    });
+    join_all(checking).await
 }
 
 async fn admit(

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
+use super::Checked;
 use super::component::{Found, Key, LoadError};
 use super::outside::{Outputs, granted, reach};
 use super::status::PluginStatus;
@@ -49,6 +50,7 @@ struct Running {
 struct Live {
     key: Key,
     reach: String,
+    batches: DeliverySettings,
 }
 
 impl SinkRuntime {
@@ -136,6 +138,33 @@ impl RunningSinks {
     }
 }
 
+/// Whether each sink that `config` names would go live.
+pub(super) async fn check(engines: &Arc<Engines>, config: &Config, outputs: &Outputs) -> Vec<Checked> {
+    let checking = config.sinks.iter().map(async |sink| {
+        let outcome = async {
+            let found = Found::read(&config.plugins_dir(), &sink.component(), &Limits::sink())?;
+            let digest = found.key.digest;
+            admit(engines, config, sink, outputs, found).await?;
+            Ok::<_, LoadError>(digest.to_string())
+        };
+        let outcome = outcome.await.map_err(|error| error.to_string());
+        Checked { what: format!("sink {}", sink.name), outcome }
+    });
+    join_all(checking).await
+}
+
+async fn admit(
+    engines: &Arc<Engines>,
+    config: &Config,
+    sink: &SinkConfig,
+    outputs: &Outputs,
+    found: Found,
+) -> Result<SinkPlugin, LoadError> {
+    let outside = granted(config, sink, outputs)?;
+    let (http, lines) = (outside.has_http(), outside.has_lines());
+    Ok(engines.admit_sink(found.candidate, Arc::new(outside), http, lines).await?)
+}
+
 impl Running {
     fn new(config: &SinkConfig) -> Self {
         let progress = Arc::default();
@@ -151,7 +180,9 @@ impl Running {
         journal: &Arc<Journal>,
     ) -> Result<(), LoadError> {
         let Found { candidate, key } = Found::read(&config.plugins_dir(), &self.config.component(), &Limits::sink())?;
-        let wanted = Live { key, reach: reach(config, &self.config) };
+        let batches =
+            DeliverySettings { portion_lines: self.config.batch_records, portion_bytes: self.config.batch_bytes };
+        let wanted = Live { key, reach: reach(config, &self.config), batches };
         if self.live.as_ref() == Some(&wanted) {
             return Ok(());
         }
@@ -161,11 +192,9 @@ impl Running {
         if self.delivery.is_none() {
             self.delivery = Some(self.begin(runtime, config, journal)?);
         }
-        let settings =
-            DeliverySettings { portion_lines: self.config.batch_records, portion_bytes: self.config.batch_bytes };
         if let Some((orders, _)) = &self.delivery {
             // Full or ended: it has died, and what is asked next starts it again.
-            if orders.send(Order::Replace(Box::new(LiveSink { plugin }), settings)).await.is_err() {
+            if orders.send(Order::Replace(Box::new(LiveSink { plugin }), batches)).await.is_err() {
                 self.delivery = None;
                 return Err(LoadError::Grant("its delivery has ended".into()));
             }

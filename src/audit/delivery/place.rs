@@ -51,6 +51,12 @@ impl KeptPlace {
         }
     }
 
+    /// The place of a sink that is new.
+    pub(super) fn begin(&self, place: Place) -> Result<(), PlaceError> {
+        let written = self.write(place, &Acked::default());
+        written.map_err(|source| PlaceError { path: self.path.clone(), source })
+    }
+
     /// All of it or what was there before.
     pub(super) fn write(&self, place: Place, acked: &Acked) -> io::Result<()> {
         if let Some(dir) = self.path.parent() {

@@ -1,11 +1,15 @@
 //! How far a sink is, for whoever waits for it and for whoever watches.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+
+/// Rejected records that are remembered, for those who wait for them.
+const REJECTED_KEPT: usize = 4_096;
 
 /// The last record that a sink has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +37,8 @@ pub struct Progress {
     /// Time of the oldest record that it does not have, in milliseconds since 1970; 0 when it has all.
     waits_since: AtomicU64,
     last_failure: Mutex<Option<String>>,
+    /// The last records that its backend will never take: who waits for one of them is not answered.
+    rejected: Mutex<VecDeque<u64>>,
     figures: SinkFigures,
 }
 
@@ -66,6 +72,7 @@ impl Default for Progress {
             open: AtomicBool::new(false),
             waits_since: AtomicU64::new(0),
             last_failure: Mutex::default(),
+            rejected: Mutex::default(),
             figures: SinkFigures::default(),
         }
     }
@@ -100,6 +107,22 @@ impl Progress {
     /// Its counts.
     pub fn figures(&self) -> &SinkFigures {
         &self.figures
+    }
+
+    /// Whether its backend has refused the record of this number for good.
+    pub fn has_rejected(&self, seq: u64) -> bool {
+        self.rejected.lock().is_ok_and(|rejected| rejected.contains(&seq))
+    }
+
+    pub(super) fn rejected(&self, seqs: impl Iterator<Item = u64>) {
+        let Ok(mut rejected) = self.rejected.lock() else { return };
+        for seq in seqs {
+            self.figures.rejected.fetch_add(1, Ordering::Relaxed);
+            if rejected.len() == REJECTED_KEPT {
+                rejected.pop_front();
+            }
+            rejected.push_back(seq);
+        }
     }
 
     pub(super) fn acked(&self, acked: Acked) {
@@ -143,10 +166,6 @@ impl SinkFigures {
 
     pub(super) fn retried(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn rejected(&self, records: u64) {
-        self.rejected.fetch_add(records, Ordering::Relaxed);
     }
 
     pub(super) fn faulted(&self, code: &str) {
