@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use crate::config::{Config, ConfigError};
@@ -38,12 +38,12 @@ const TOKEN_FILES: Duration = Duration::from_secs(1);
 
 /// Serves until `stop` resolves, then drains and closes.
 ///
-/// `file` is followed for the plugins that it names; `hurry` resolves when somebody says that they have changed.
+/// `file` is followed for the plugins that it names, at once when `hurry` is told.
 pub async fn serve(
     config: Config,
     file: ConfigFile,
     secrets: Secrets,
-    hurry: impl AsyncFnMut(),
+    hurry: Arc<Notify>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     // Before anything is touched: a port that is taken is a mistake in the configuration.
@@ -85,29 +85,40 @@ pub async fn serve(
     let mut startup = startup::Startup::new(config.clone(), secrets.ring, deployments, policies, tell);
     // The first attempt decides whether there is any point; what may pass is waited for while /livez answers.
     let mut stop = std::pin::pin!(stop);
-    // Nobody is answered before the policies stand.
-    let beginning = async {
-        let first = tokio::time::timeout(FIRST_ATTEMPT, startup.attempt());
-        tokio::join!(first, plugins.load(&config)).0.unwrap_or(Ok(None))
-    };
+    let until = tokio::time::Instant::now() + FIRST_ATTEMPT;
+    let mut loading = tokio::spawn({
+        let (plugins, config) = (plugins.clone(), config.clone());
+        async move { plugins.load(&config).await }
+    });
     let first = tokio::select! {
         () = &mut stop => return Ok(()),
-        first = beginning => first?,
+        first = tokio::time::timeout_at(until, startup.attempt()) => first.unwrap_or(Ok(None))?,
     };
-    let waits = first.is_none();
-    if let Some(service) = first {
-        announce(&edge, &config, service).await;
-    }
-    info!(listen = %address, ready = !waits, "codec serves");
+    let first = match first {
+        // Nobody is answered before the policies stand.
+        Some(service) if tokio::time::timeout_at(until, &mut loading).await.is_ok() => {
+            let announcing = tokio::spawn(announce(edge.clone(), service));
+            let _ = tokio::time::timeout_at(until, announcing).await;
+            None
+        }
+        other => Some(other),
+    };
+    info!(listen = %address, ready = ready.get().is_some(), "codec serves");
 
     let (failed, failure) = tokio::sync::oneshot::channel();
     let background = tokio::spawn({
-        let (edge, ready, config) = (edge.clone(), ready.clone(), config.clone());
+        let (edge, ready) = (edge.clone(), ready.clone());
         async move {
             let working = async {
-                if waits {
-                    match startup.until_ready().await {
-                        Ok(service) => announce(&edge, &config, service).await,
+                if let Some(first) = first {
+                    let found = match first {
+                        Some(service) => Ok(service),
+                        None => startup.until_ready().await,
+                    };
+                    // It ends well, or not at all.
+                    let _ = loading.await;
+                    match found {
+                        Ok(service) => announce(edge.clone(), service).await,
                         Err(error) => return drop(failed.send(error)),
                     }
                 }
@@ -115,12 +126,10 @@ pub async fn serve(
                 let _failed = failed;
                 keep_up(&ready).await;
             };
-            tokio::join!(working, follow_token_files(&edge, &secrets.doors));
+            let following = edge.plugins.follow(file, &hurry);
+            tokio::join!(working, follow_token_files(&edge, &secrets.doors), following);
         }
     });
-    let following = async {
-        plugins.follow(file, hurry).await;
-    };
     let failure = async {
         match failure.await {
             Ok(error) => error,
@@ -134,10 +143,7 @@ pub async fn serve(
             error = failure => drop(tell_failure.send(error)),
         }
     };
-    tokio::select! {
-        () = server::serve(listener, router(edge.clone()), &config.server, &draining, stop) => {}
-        () = following => {}
-    }
+    server::serve(listener, router(edge.clone()), &config.server, &draining, stop).await;
     background.abort();
     if let Some(service) = ready.get() {
         service.journal.close().await;
@@ -181,9 +187,9 @@ async fn follow_token_files(edge: &Edge, doors: &Doors) {
 }
 
 /// The sinks first: where one is required, nothing is answered without it.
-async fn announce(edge: &Edge, config: &Config, service: Arc<Service>) {
+async fn announce(edge: Arc<Edge>, service: Arc<Service>) {
     edge.metrics.watch_journal(Arc::downgrade(&service.journal));
-    edge.plugins.carry(config, service.journal.clone()).await;
+    edge.plugins.carry(service.journal.clone()).await;
     // Set once: only the startup makes a service.
     let _ = edge.service.set(service);
 }

@@ -295,7 +295,10 @@ impl Config {
 
     /// What `path` says, without the environment; the defaults, if it is not there.
     pub fn read_or_default(path: &Path) -> Result<Self, ConfigError> {
-        if path.exists() { Self::read(path) } else { Ok(Self::default()) }
+        match path.try_exists() {
+            Ok(false) => Ok(Self::default()),
+            _ => Self::read(path),
+        }
     }
 
     /// This one, with the plugins of `other`, if they go together.

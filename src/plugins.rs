@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use origan_codec_host::plugin::Engines;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tracing::{info, warn};
 
 use crate::audit::Journal;
@@ -55,6 +55,8 @@ struct State {
     outputs: Outputs,
     /// There once records can be carried away.
     journal: Option<Arc<Journal>>,
+    /// What was followed last.
+    config: Option<Config>,
 }
 
 impl Plugins {
@@ -97,40 +99,46 @@ impl Plugins {
         self.publish(&state, None, false);
     }
 
-    /// From now on records of `journal` are carried away by the sinks that `config` names.
-    pub async fn carry(&self, config: &Config, journal: Arc<Journal>) {
+    /// From now on records of `journal` are carried away by the sinks that were named last.
+    pub async fn carry(&self, journal: Arc<Journal>) {
         let mut state = self.state.lock().await;
         state.journal = Some(journal);
-        self.follow_sinks(&mut state, config).await;
+        if let Some(config) = state.config.clone() {
+            self.follow_sinks(&mut state, &config).await;
+        }
         self.publish(&state, None, false);
     }
 
-    /// Follows the configuration's file and the components' until the process ends. `hurry` resolves when somebody says that they
-    /// changed.
-    pub async fn follow(&self, mut file: ConfigFile, mut hurry: impl AsyncFnMut()) {
+    /// Follows the configuration's file and the components' until the process ends; at once when `hurry` is told.
+    pub async fn follow(&self, mut file: ConfigFile, hurry: &Notify) {
         loop {
             let is_told = tokio::select! {
                 () = tokio::time::sleep(watch::LOOK_EVERY) => false,
-                () = hurry() => true,
+                () = hurry.notified() => true,
             };
             if !file.has_changed() && !is_told {
                 continue;
             }
-            match file.read_again() {
+            while !is_told && {
+                tokio::time::sleep(watch::SETTLES_IN).await;
+                file.has_changed()
+            } {}
+            let read = file.read_again();
+            let mut state = self.state.lock().await;
+            let error = match read {
                 Ok(config) => {
-                    let mut state = self.state.lock().await;
                     self.follow_policies(&mut state, &config).await;
                     self.follow_sinks(&mut state, &config).await;
                     self.changes.fetch_add(1, Ordering::Relaxed);
-                    self.publish(&state, None, file.restart_needed());
                     info!(changes = self.changes.load(Ordering::Relaxed), "plugins follow the configuration");
+                    None
                 }
                 Err(error) => {
                     warn!(%error, "the configuration is bad: everything stays as it was");
-                    let state = self.state.lock().await;
-                    self.publish(&state, Some(error), file.restart_needed());
+                    Some(error)
                 }
-            }
+            };
+            self.publish(&state, error, file.restart_needed());
         }
     }
 
@@ -141,6 +149,7 @@ impl Plugins {
     }
 
     async fn follow_policies(&self, state: &mut State, config: &Config) {
+        state.config = Some(config.clone());
         let chain = state.policies.follow(&self.engines, config).await;
         self.policies.publish(chain);
     }

@@ -52,6 +52,12 @@ for_test() {
     need unshare util-linux
     need pkill procps
     need curl curl
+    need openssl openssl
+    # Where audit records go.
+    need /usr/sbin/clickhouse-server clickhouse-server
+    need /usr/sbin/haproxy haproxy
+    need /usr/sbin/rsyslogd rsyslog
+    ls /usr/lib/*/rsyslog/lmnsd_ossl.so >/dev/null 2>&1 || apt_packages="$apt_packages rsyslog-openssl"
     need python3 python3
     python3 -c 'import ensurepip' 2>/dev/null || apt_packages="$apt_packages python3-venv"
     install_packages

@@ -35,8 +35,21 @@ pub trait Carry: Send {
     /// Takes a batch. An error says what went wrong, for operators.
     async fn write(&mut self, batch: &[Entry]) -> Result<WriteOutcome, CarryError>;
 
-    /// Bytes of memory that it holds.
-    fn memory_bytes(&self) -> usize;
+    /// What its instances have used so far.
+    fn figures(&self) -> CarrierFigures;
+}
+
+/// What the instances of a sink have used.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CarrierFigures {
+    /// Bytes of memory that the one at hand holds.
+    pub memory_bytes: usize,
+    /// How often it had to be replaced.
+    pub replaced: u64,
+    /// Lines of its log that were too many.
+    pub log_dropped: u64,
+    /// Requests that no grant covered.
+    pub requests_refused: u64,
 }
 
 /// A sink that gave no answer.
@@ -75,6 +88,8 @@ pub struct Delivery {
     carrier: Option<Box<dyn Carry>>,
     settings: DeliverySettings,
     failures: Failures,
+    /// What was not taken: the same comes again.
+    held: Option<(Cursor, Vec<Entry>)>,
 }
 
 impl Delivery {
@@ -100,7 +115,7 @@ impl Delivery {
             }
         };
         let (name, failures) = (name.to_owned(), Failures::default());
-        Ok(Self { name, journal, cursor, kept, progress, orders, carrier: None, settings, failures })
+        Ok(Self { name, journal, cursor, kept, progress, orders, carrier: None, settings, failures, held: None })
     }
 
     /// Until the last order can come.
@@ -109,7 +124,11 @@ impl Delivery {
         loop {
             // Taken before the file is looked at: what is read then, up to here, is durable.
             let durable = *committed.borrow_and_update();
-            let (after, batch) = match self.next_batch(durable) {
+            let next = match self.held.take() {
+                Some(held) => Ok(held),
+                None => self.next_batch(durable),
+            };
+            let (after, batch) = match next {
                 Ok(next) => next,
                 Err(cause) => {
                     error!(sink = self.name, error = %cause, "the journal cannot be read for a sink: trying again");
@@ -142,7 +161,10 @@ impl Delivery {
                 }
                 continue;
             }
-            let pause = self.deliver(&batch, after).await;
+            let pause = self.deliver(&batch, &after).await;
+            if pause.is_some() {
+                self.held = Some((after, batch));
+            }
             // An order is obeyed between two batches.
             let obeyed = match pause {
                 Some(pause) => self.pause(pause).await,
@@ -155,11 +177,11 @@ impl Delivery {
     }
 
     /// Hands over one batch; says how long to wait before the next attempt, if it was not taken.
-    async fn deliver(&mut self, batch: &[Entry], after: Cursor) -> Option<Duration> {
+    async fn deliver(&mut self, batch: &[Entry], after: &Cursor) -> Option<Duration> {
         let carrier = self.carrier.as_mut()?;
         let started = Instant::now();
         let outcome = carrier.write(batch).await;
-        self.progress.figures().memory(carrier.memory_bytes());
+        self.progress.figures().instance(&carrier.figures());
         let (why, wanted) = match outcome {
             Ok(WriteOutcome::Written) => {
                 self.advance(batch, after, started);
@@ -203,10 +225,10 @@ impl Delivery {
         Some(pause)
     }
 
-    fn advance(&mut self, batch: &[Entry], after: Cursor, started: Instant) {
+    fn advance(&mut self, batch: &[Entry], after: &Cursor, started: Instant) {
         let Some(last) = batch.last() else { return };
         let acked = Acked { chain: last.chain.clone(), seq: last.seq };
-        self.cursor = after;
+        self.cursor = after.clone();
         // Not there after a crash: the same records again, which sinks allow for.
         if let Err(error) = self.kept.write(self.cursor.place(), &acked) {
             warn!(sink = self.name, %error, "a sink's place in the journal could not be kept");
@@ -254,6 +276,8 @@ impl Delivery {
     fn obey(&mut self, order: Order) {
         let Order::Replace(carrier, settings) = order;
         (self.carrier, self.settings, self.failures) = (Some(carrier), settings, Failures::default());
+        // The new one may want smaller portions.
+        self.held = None;
         self.progress.replaced();
     }
 }

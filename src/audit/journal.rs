@@ -228,11 +228,12 @@ impl Journal {
         &self.gauges
     }
 
-    /// Whether records are made durable in time, as far as can be told without one.
+    /// Whether records are made durable in time, here and where they are required, as far as can be told without one.
     pub fn takes_records(&self) -> bool {
         let since_ms = self.gauges.commit_since_ms.load(Ordering::Relaxed);
         let hangs = since_ms != 0 && monotonic_ms().saturating_sub(since_ms) > self.deadline.as_millis() as i64;
-        !hangs && !self.queue.is_closed() && !self.gauges.is_failing.load(Ordering::Relaxed)
+        let takes = !hangs && !self.queue.is_closed() && !self.gauges.is_failing.load(Ordering::Relaxed);
+        takes && !self.required.is_any_down()
     }
 
     /// Waits, for a while, until all that was appended is written, and the segment is cut to its length. What comes later is refused.

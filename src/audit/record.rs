@@ -51,6 +51,9 @@ pub struct Record {
     /// What became of the DEK, beyond being used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dek: Option<DekNote>,
+    /// Of an explanation: the action and the caller that it is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explained: Option<(&'static str, String)>,
     /// What the policies were told of, beyond the rest of the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub facts: Option<Box<Facts>>,
@@ -202,6 +205,7 @@ impl Record {
             failed_variables: Vec::new(),
             key_versions: Vec::new(),
             dek: None,
+            explained: None,
             facts: None,
             decisions: Vec::new(),
             policy: None,

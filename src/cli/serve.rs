@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tracing::info;
 
 use super::Setting;
@@ -30,9 +32,13 @@ pub(super) async fn serve(setting: Setting) -> anyhow::Result<ExitCode> {
             _ = interrupt.recv() => {}
         }
     };
-    let hurry = async move || {
-        hangup.recv().await;
-    };
+    let hurry = Arc::new(Notify::new());
+    let told = hurry.clone();
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            told.notify_one();
+        }
+    });
     let file = ConfigFile::new(config_path, &config);
     app::serve(config, file, secrets, hurry, stop).await?;
     Ok(ExitCode::SUCCESS)

@@ -14,7 +14,7 @@ use crate::names::ProjectPattern;
 pub struct PluginsConfig {
     /// The folder of the components. Default `plugins` in the data directory.
     pub dir: Option<PathBuf>,
-    /// What is decided when no policy allows and none denies. Default: `deny`, unless there is no policy at all.
+    /// What is decided when no policy allows and none denies. Default: `deny`, unless no policy is enforced.
     pub default: Option<DefaultDecision>,
 }
 

@@ -118,6 +118,7 @@ fn write_plugin(json: &mut Json, plugin: &PluginStatus) {
         json.text("errorCode", code);
         json.text("error", text);
     }
+    json.number("logLinesDropped", plugin.log_dropped);
 }
 
 fn write_policy(json: &mut Json, policy: &PluginStatus) {
@@ -126,7 +127,6 @@ fn write_policy(json: &mut Json, policy: &PluginStatus) {
         json.boolean("snapshot", snapshot);
     }
     json.boolean("slow", policy.is_slow);
-    json.number("logLinesDropped", policy.log_dropped);
     if let Some((mode, figures)) = &policy.policy {
         json.text("mode", if *mode == Mode::Enforce { "enforce" } else { "monitor" });
         json.nested("decisions", |json| {
@@ -158,9 +158,13 @@ fn write_progress(json: &mut Json, progress: &Progress, chain: &str, committed: 
         ("traps", &figures.traps),
         ("timeouts", &figures.timeouts),
         ("faults", &figures.faults),
+        ("instancesReplaced", &figures.replaced),
+        ("requestsRefused", &figures.requests_refused),
+        ("memoryBytes", &figures.memory_bytes),
     ];
     for (name, count) in counts {
         json.number(name, count.load(Ordering::Relaxed));
     }
-    json.number("memoryBytes", figures.memory_bytes.load(Ordering::Relaxed) as u64);
+    let batches = figures.batches.load(Ordering::Relaxed).max(1);
+    json.number("meanBatchMicroseconds", figures.batch_time_us.load(Ordering::Relaxed) / batches);
 }

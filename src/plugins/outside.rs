@@ -66,8 +66,7 @@ pub(super) fn reach(config: &Config, sink: &SinkConfig) -> String {
     let named = |name: &str| sink.http.iter().any(|grant| grant.credentials.iter().any(|wanted| wanted == name));
     let credentials: Vec<_> = config.credentials.iter().filter(|credential| named(&credential.name)).collect();
     let certificates: Vec<_> = sink.http.iter().filter_map(|grant| grant.ca_file.as_ref()).map(std::fs::read).collect();
-    let batches = (sink.batch_records, sink.batch_bytes);
-    format!("{batches:?} {:?} {outputs:?} {credentials:?} {certificates:?}", sink.http)
+    format!("{:?} {outputs:?} {credentials:?} {certificates:?}", sink.http)
 }
 
 fn key_of(output: &OutputConfig) -> Key {

@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use origan_codec_host::plugin::outside::{Egress, Granted};
 use origan_codec_host::plugin::{Engines, Entry, Limits, SinkPlugin, WriteOutcome};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -20,7 +22,7 @@ use super::outside::{Outputs, granted, reach};
 use super::status::PluginStatus;
 use crate::audit::Journal;
 use crate::audit::cursor::Cursor;
-use crate::audit::delivery::{Carry, CarryError, Delivery, DeliverySettings, KeptPlace, Order, Orders, Progress};
+use crate::audit::delivery::{Carry, CarrierFigures, CarryError, Delivery, DeliverySettings, KeptPlace, Order, Orders, Progress};
 use crate::audit::required::Required;
 use crate::config::{Config, SinkConfig, SinkFrom};
 
@@ -111,7 +113,11 @@ impl RunningSinks {
         // Before those that are gone end: nobody waits for them any more.
         let required = self.running.iter().filter(|running| running.config.required);
         journal.required().replace(required.map(Running::as_required).collect());
-        drop(before);
+        for (_, task) in before.into_values().filter_map(|gone| gone.delivery) {
+            // In the middle of a batch too: whoever comes under the same name begins with it again.
+            task.abort();
+            let _ = task.await;
+        }
     }
 
     pub(super) fn status(&self) -> Vec<PluginStatus> {
@@ -122,7 +128,7 @@ impl RunningSinks {
             policy: None,
             is_snapshotted: None,
             is_slow: false,
-            log_dropped: 0,
+            log_dropped: running.progress.figures().log_dropped.load(Ordering::Relaxed),
             sink: Some((running.config.required, running.progress.clone())),
         });
         status.collect()
@@ -159,10 +165,11 @@ async fn admit(
     sink: &SinkConfig,
     outputs: &Outputs,
     found: Found,
-) -> Result<SinkPlugin, LoadError> {
-    let outside = granted(config, sink, outputs)?;
+) -> Result<LiveSink, LoadError> {
+    let outside = Arc::new(granted(config, sink, outputs)?);
     let (http, lines) = (outside.has_http(), outside.has_lines());
-    Ok(engines.admit_sink(found.candidate, Arc::new(outside), http, lines).await?)
+    let plugin = engines.admit_sink(found.candidate, outside.clone(), http, lines).await?;
+    Ok(LiveSink { plugin, outside })
 }
 
 impl Running {
@@ -179,22 +186,20 @@ impl Running {
         outputs: &Outputs,
         journal: &Arc<Journal>,
     ) -> Result<(), LoadError> {
-        let Found { candidate, key } = Found::read(&config.plugins_dir(), &self.config.component(), &Limits::sink())?;
+        let found = Found::read(&config.plugins_dir(), &self.config.component(), &Limits::sink())?;
         let batches =
             DeliverySettings { portion_lines: self.config.batch_records, portion_bytes: self.config.batch_bytes };
-        let wanted = Live { key, reach: reach(config, &self.config), batches };
+        let wanted = Live { key: found.key.clone(), reach: reach(config, &self.config), batches };
         if self.live.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        let outside = granted(config, &self.config, outputs)?;
-        let (http, lines) = (outside.has_http(), outside.has_lines());
-        let plugin = engines.admit_sink(candidate, Arc::new(outside), http, lines).await?;
+        let plugin = admit(engines, config, &self.config, outputs, found).await?;
         if self.delivery.is_none() {
             self.delivery = Some(self.begin(runtime, config, journal)?);
         }
         if let Some((orders, _)) = &self.delivery {
             // Full or ended: it has died, and what is asked next starts it again.
-            if orders.send(Order::Replace(Box::new(LiveSink { plugin }), batches)).await.is_err() {
+            if orders.send(Order::Replace(Box::new(plugin), batches)).await.is_err() {
                 self.delivery = None;
                 return Err(LoadError::Grant("its delivery has ended".into()));
             }
@@ -234,6 +239,7 @@ impl Running {
 
 struct LiveSink {
     plugin: SinkPlugin,
+    outside: Arc<Granted>,
 }
 
 #[async_trait]
@@ -243,7 +249,12 @@ impl Carry for LiveSink {
         outcome.map_err(|fault| CarryError { code: fault.code(), text: fault.to_string() })
     }
 
-    fn memory_bytes(&self) -> usize {
-        self.plugin.memory_bytes()
+    fn figures(&self) -> CarrierFigures {
+        CarrierFigures {
+            memory_bytes: self.plugin.memory_bytes(),
+            replaced: self.plugin.replaced(),
+            log_dropped: self.plugin.log().dropped(),
+            requests_refused: self.outside.http.as_ref().map_or(0, Egress::refused),
+        }
     }
 }

@@ -97,9 +97,10 @@ impl Default for Chain {
 }
 
 impl Chain {
-    /// Of `policies`; without `default`, deny, unless there are none.
+    /// Of `policies`; without `default`, deny, unless none of them counts: a first one in monitor mode changes nothing.
     pub fn new(policies: Vec<Policy>, default: Option<DefaultDecision>) -> Self {
-        let unsaid = if policies.is_empty() { DefaultDecision::Allow } else { DefaultDecision::Deny };
+        let counts = policies.iter().any(|policy| policy.mode == Mode::Enforce);
+        let unsaid = if counts { DefaultDecision::Deny } else { DefaultDecision::Allow };
         Self { policies, default: default.unwrap_or(unsaid) }
     }
 

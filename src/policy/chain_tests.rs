@@ -105,9 +105,11 @@ async fn a_monitoring_policy_is_recorded_and_changes_nothing() {
         assert!(ruling.by_default && ruling.trail[0].note().1.starts_with("monitor:"));
         assert_eq!(figures.counts().map(|(_, count)| count).sum::<u64>(), 1);
     }
-    // Its allow does not let pass either.
-    let watched = Policy { mode: Mode::Monitor, ..policy("watched", Ok(Decision::Allow)) };
-    assert_eq!(code(&judge(vec![watched], None, None).await), Some("no-policy-allows"));
+    // Alone it does not even bring a default that denies; and its allow does not let pass either.
+    let watched = || Policy { mode: Mode::Monitor, ..policy("watched", Ok(Decision::Allow)) };
+    assert_eq!(code(&judge(vec![watched()], None, None).await), None);
+    let counting = policy("counts", Ok(Decision::Abstain));
+    assert_eq!(code(&judge(vec![watched(), counting], None, None).await), Some("no-policy-allows"));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use crate::caller::Action;
 use crate::deployments::{Deployment, LookupError};
 use crate::names::{DeploymentId, ProjectId};
 use crate::policy::Permit;
+use crate::policy::chain::Chain;
 use crate::policy::query::{Facts, Looked, Query, Variable};
 use crate::service::Cause;
 
@@ -39,25 +40,8 @@ impl Service {
         // Before anything is looked up.
         self.policies.admit(&context.caller, subject.action)?;
         let chain = self.policies.chain();
-        let (needs, counts) = chain.needs(subject.action, subject.project_id);
-        let deployment = match subject.deployment_id.filter(|_| needs.contains(Lookups::DEPLOYMENT)) {
-            None => None,
-            Some(id) => match self.deployment(subject.project_id, id).await {
-                Ok(found) => Some((id, Ok(found))),
-                // Unreadable, unavailable, another project's: never a pass where a policy counts that asked.
-                Err(refusal) if counts => return Err(refusal),
-                Err(refusal) => Some((id, Err(refusal))),
-            },
-        };
-        let facts = Facts {
-            deployment: match &deployment {
-                None => Looked::Not,
-                Some((id, Ok(Deployment::Unknown))) => Looked::Unknown(id),
-                Some((id, Ok(Deployment::Known(facts)))) => Looked::Known(id, facts),
-                Some((_, Err(_))) => Looked::Failed,
-            },
-            variables: needs.contains(Lookups::VARIABLES).then(|| (subject.variables)()),
-        };
+        let deployment = self.looked_up(&chain, subject).await?;
+        let facts = facts(&chain, subject, deployment.as_ref());
         let query = Query {
             caller: &context.caller,
             action: subject.action,
@@ -80,6 +64,21 @@ impl Service {
         })
     }
 
+    /// The deployment, where a policy that applies asked for it. What cannot be told is an error where one of those counts.
+    pub(super) async fn looked_up(
+        &self,
+        chain: &Chain,
+        subject: &Subject<'_>,
+    ) -> Result<Option<Result<Deployment, Refusal>>, Refusal> {
+        let (needs, counts) = chain.needs(subject.action, subject.project_id);
+        let Some(id) = subject.deployment_id.filter(|_| needs.contains(Lookups::DEPLOYMENT)) else { return Ok(None) };
+        match self.deployment(subject.project_id, id).await {
+            // Unreadable, unavailable, another project's: never a pass where a policy counts that asked.
+            Err(refusal) if counts => Err(refusal),
+            found => Ok(Some(found)),
+        }
+    }
+
     /// What is known of a deployment; another project's is an error.
     pub(super) async fn deployment(
         &self,
@@ -93,5 +92,23 @@ impl Service {
             }
             _ => Ok(found),
         }
+    }
+}
+
+/// What the policies are told of.
+pub(super) fn facts<'f, 'a: 'f>(
+    chain: &Chain,
+    subject: &'f Subject<'a>,
+    deployment: Option<&'f Result<Deployment, Refusal>>,
+) -> Facts<'f> {
+    let (needs, _) = chain.needs(subject.action, subject.project_id);
+    Facts {
+        deployment: match (subject.deployment_id, deployment) {
+            (Some(id), Some(Ok(Deployment::Unknown))) => Looked::Unknown(id),
+            (Some(id), Some(Ok(Deployment::Known(facts)))) => Looked::Known(id, facts),
+            (_, Some(Err(_))) => Looked::Failed,
+            _ => Looked::Not,
+        },
+        variables: needs.contains(Lookups::VARIABLES).then(|| (subject.variables)()),
     }
 }

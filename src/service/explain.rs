@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use origan_codec_host::plugin::Lookups;
-
+use super::authorise::{Subject, facts};
 use super::{Answered, Context, Refusal, Service};
 use crate::audit::{Pending, Withheld};
 use crate::caller::{Action, Caller};
@@ -11,7 +10,7 @@ use crate::deployments::Deployment;
 use crate::names::{DeploymentId, KeyVersion, ProjectId, VariableName};
 use crate::policy::Denial;
 use crate::policy::chain::Decided;
-use crate::policy::query::{Facts, Looked, Query, Variable};
+use crate::policy::query::{Facts, Query, Variable};
 
 /// `POST /explain`.
 #[derive(Debug)]
@@ -40,7 +39,7 @@ pub struct ExplainedVariable {
 }
 
 /// What would be decided.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Explanation {
     /// Why not; none: it would be let pass.
     pub denial: Option<Denial>,
@@ -70,30 +69,32 @@ impl Service {
         pending.record().deployment_id.clone_from(&call.deployment_id);
         self.policies.admit(&context.caller, Action::Explain)?;
         let caller = call.caller.as_ref().unwrap_or(&context.caller);
+        pending.record().explained = Some((call.action.name(), caller.name.clone()));
         if let Err(denial) = self.policies.admit(caller, call.action) {
-            let (denial, trail) = (Some(denial), Vec::new());
-            return Ok(Withheld::new(Explanation { denial, by_default: false, trail, deployment_known: None }));
+            return Ok(Withheld::new(Explanation { denial: Some(denial), ..Explanation::default() }));
         }
+        // No policy is asked about what touches no secret.
+        if !call.action.is_judged() {
+            return Ok(Withheld::new(Explanation::default()));
+        }
+        let listed = || {
+            let variables = call.variables.iter().map(|(name, variable)| Variable {
+                name,
+                is_secret: variable.is_secret,
+                key_version: variable.key_version,
+                size_bytes: variable.size_bytes,
+            });
+            Facts::of_variables(variables)
+        };
+        let subject = Subject {
+            action: call.action,
+            project_id: call.project_id.as_ref(),
+            deployment_id: call.deployment_id.as_ref(),
+            variables: &listed,
+        };
         let chain = self.policies.chain();
-        let (needs, _) = chain.needs(call.action, call.project_id.as_ref());
-        let deployment = match call.deployment_id.as_ref().filter(|_| needs.contains(Lookups::DEPLOYMENT)) {
-            Some(id) => Some((id, self.deployment(call.project_id.as_ref(), id).await?)),
-            None => None,
-        };
-        let variables = call.variables.iter().map(|(name, variable)| Variable {
-            name,
-            is_secret: variable.is_secret,
-            key_version: variable.key_version,
-            size_bytes: variable.size_bytes,
-        });
-        let facts = Facts {
-            deployment: match &deployment {
-                None => Looked::Not,
-                Some((id, Deployment::Unknown)) => Looked::Unknown(id),
-                Some((id, Deployment::Known(facts))) => Looked::Known(id, facts),
-            },
-            variables: needs.contains(Lookups::VARIABLES).then(|| Facts::of_variables(variables)),
-        };
+        let deployment = self.looked_up(&chain, &subject).await?;
+        let facts = facts(&chain, &subject, deployment.as_ref());
         let query = Query {
             caller,
             action: call.action,
@@ -103,14 +104,13 @@ impl Service {
             project_id: call.project_id.as_ref(),
             deployment_id: call.deployment_id.as_ref(),
         };
-        // No policy is asked about what touches no secret.
-        if !call.action.is_judged() {
-            let nothing = Explanation { denial: None, by_default: false, trail: Vec::new(), deployment_known: None };
-            return Ok(Withheld::new(nothing));
-        }
         let ruling = chain.judge(&query, &facts).await;
-        let deployment_known = deployment.as_ref().map(|(_, found)| matches!(found, Deployment::Known(_)));
-        let (denial, by_default) = (ruling.denial().cloned(), ruling.by_default);
-        Ok(Withheld::new(Explanation { denial, by_default, trail: ruling.trail, deployment_known }))
+        let known = deployment.iter().flatten().map(|found| matches!(found, Deployment::Known(_))).next();
+        Ok(Withheld::new(Explanation {
+            denial: ruling.denial().cloned(),
+            by_default: ruling.by_default,
+            trail: ruling.trail,
+            deployment_known: known,
+        }))
     }
 }

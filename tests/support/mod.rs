@@ -1,10 +1,16 @@
-//! Real processes for tests: `codec` itself, PostgreSQL, Node, S3. Each ends with the test that started it.
+//! Real processes for tests: `codec` itself, PostgreSQL, Node, S3, ClickHouse, HAProxy, rsyslogd. Each ends with the test that started it.
 
+pub mod certificates;
+pub mod clickhouse;
 pub mod client;
 pub mod codec;
+pub mod collector;
+pub mod haproxy;
 pub mod node;
+pub mod plugins;
 pub mod postgres;
 pub mod s3;
+pub mod syslog;
 
 use std::path::PathBuf;
 

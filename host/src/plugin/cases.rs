@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub(super) use run::Linked;
 pub use run::{CaseOutcome, CasesFailed, made_up};
 
 /// Where the time of a case stands that names none: 2026-01-01T12:00:00Z.
@@ -194,13 +195,38 @@ enum LinesAnswer {
 
 /// What a case must come to.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case", untagged)]
+#[serde(untagged)]
 enum Expectation {
     Word(Word),
-    Problem { problem: String },
-    Deny { deny: String, reason: Option<String> },
-    Retry { retry: RetryAfter },
-    Rejected { rejected: Vec<u64> },
+    Problem(ExpectedProblem),
+    Deny(ExpectedDenial),
+    Retry(ExpectedRetry),
+    Rejected(ExpectedRejection),
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectedProblem {
+    problem: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectedDenial {
+    deny: String,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectedRetry {
+    retry: RetryAfter,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectedRejection {
+    rejected: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -254,4 +280,27 @@ impl Cases {
 
 fn no_settings() -> toml::Table {
     toml::Table::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_not_known_is_an_error_wherever_it_stands() {
+        let case = |text: &str| Cases::parse(&format!("[[case]]\nname = \"n\"\n{text}")).map(|cases| cases.len());
+        assert_eq!(case("expect = \"allow\""), Ok(1));
+        assert_eq!(case("expect = { deny = \"x\", reason = \"y\" }"), Ok(1));
+        for text in [
+            "expect = \"maybe\"",
+            "expect = { deny = \"x\", reasn = \"y\" }",
+            "expect = { deny = \"x\", problem = \"/y\" }",
+            "expect = \"allow\"\nexpected = 1",
+            "expect = \"allow\"\nquery.action = \"encrypt\"\nquery.tim = \"x\"",
+            "expect = \"ok\"\nlines = [{ output = \"o\", lines = [], anser = \"ok\" }]",
+            "expect = \"ok\"\nhttp = [{ metod = \"GET\", answer = \"timeout\" }]",
+        ] {
+            assert!(case(text).is_err(), "{text}");
+        }
+    }
 }

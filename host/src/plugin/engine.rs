@@ -1,18 +1,18 @@
 //! The engines, never mixed: one for policies, one for sinks and providers, one that only runs `configure` for a snapshot.
 //!
 //! Policies are instantiated for every decision, so theirs has its instances' memory ready in a pool, mapped copy-on-write. The others
-//! take memory on demand. A thread of the operating system ticks all of them once a millisecond; a call that is still at work at its
-//! deadline ends there, whatever it does.
+//! take memory on demand. A [`Clock`] ticks all of them; a call that is still at work at its deadline ends there, whatever it does.
+
+mod clock;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm};
 
-/// One tick of the epoch.
-pub(super) const TICK: Duration = Duration::from_millis(1);
+pub(super) use clock::{AtWork, Clock, TICK};
+
 /// Plugins that are compiled at once.
 const ADMISSIONS_MAX: usize = 4;
 /// Instances of policies at once: a decision holds a thread, and there are few of those.
@@ -33,6 +33,7 @@ pub struct Engines {
     pub(super) snapshots: Engine,
     /// Places for compilers at work.
     pub(super) admissions: Arc<Semaphore>,
+    pub(super) clock: Arc<Clock>,
 }
 
 /// The machine cannot run plugins.
@@ -50,12 +51,18 @@ impl Engines {
         // Small guests are compiled at every start; what they compute is done in microseconds either way.
         let mut quick = common();
         quick.cranelift_opt_level(OptLevel::None);
+        quick.cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
         let (policies, sinks, snapshots) = (make(&pooled)?, make(&common())?, make(&quick)?);
-        let engines = Self { policies, sinks, snapshots, admissions: Arc::new(Semaphore::new(ADMISSIONS_MAX)) };
-        let clocks = [engines.policies.weak(), engines.sinks.weak(), engines.snapshots.weak()];
-        let ticking = std::thread::Builder::new().name("plugin-ticks".into()).spawn(move || tick(&clocks));
-        ticking.map_err(|error| EnginesError(error.to_string()))?;
-        Ok(engines)
+        let clock = Clock::start([policies.weak(), sinks.weak(), snapshots.weak()]);
+        let clock = clock.map_err(|error| EnginesError(error.to_string()))?;
+        Ok(Self { policies, sinks, snapshots, admissions: Arc::new(Semaphore::new(ADMISSIONS_MAX)), clock })
+    }
+}
+
+impl Drop for Engines {
+    fn drop(&mut self) {
+        // So that the thread sees that nothing is left to tick for.
+        self.clock.wake();
     }
 }
 
@@ -88,20 +95,7 @@ fn pool() -> PoolingAllocationConfig {
     pool.table_elements(POOLED_TABLE_ELEMENTS_MAX);
     pool.linear_memory_keep_resident(KEEP_RESIDENT_BYTES);
     pool.table_keep_resident(64 << 10);
+    // Where the kernel can tell which pages were written, only those are put back.
+    pool.pagemap_scan(Enabled::Auto);
     pool
-}
-
-/// Until none of the engines lives.
-fn tick(clocks: &[EngineWeak]) {
-    loop {
-        std::thread::sleep(TICK);
-        let mut lives = false;
-        for engine in clocks.iter().filter_map(EngineWeak::upgrade) {
-            engine.increment_epoch();
-            lives = true;
-        }
-        if !lives {
-            return;
-        }
-    }
 }

@@ -9,7 +9,7 @@ use wasmtime::{Engine, Store, UpdateDeadline};
 
 use super::bindings::policy as wit;
 use super::bindings::policy::exports::origan::codec::policy as exported;
-use super::engine::TICK;
+use super::engine::{AtWork, Clock, TICK};
 use super::fault::{Fault, printable};
 use super::imports::{LogLevel, PluginLog, cut};
 use super::limits::{Limits, Meter};
@@ -32,6 +32,7 @@ const WALL_FACTOR: u32 = 25;
 /// A policy that may go live.
 pub struct PolicyPlugin {
     pre: wit::PolicyPluginPre<PolicyState>,
+    clock: Arc<Clock>,
     limits: Limits,
     log: Arc<PluginLog>,
     needs: Lookups,
@@ -66,6 +67,7 @@ pub(super) struct PolicyState {
     pub(super) meter: Meter,
     log: Arc<PluginLog>,
     wasi: Option<EmptyWasi>,
+    _at_work: AtWork,
 }
 
 /// One instance that is kept: for measuring what freshness costs, and for nothing else.
@@ -78,12 +80,13 @@ pub struct WarmPolicy<'p> {
 impl PolicyPlugin {
     pub(super) async fn new(
         pre: wit::PolicyPluginPre<PolicyState>,
+        clock: Arc<Clock>,
         limits: Limits,
         log: Arc<PluginLog>,
         settings: Option<String>,
         wasi: bool,
     ) -> Result<Self, Fault> {
-        let mut plugin = Self { pre, limits, log, needs: Lookups::empty(), settings, wasi };
+        let mut plugin = Self { pre, clock, limits, log, needs: Lookups::empty(), settings, wasi };
         plugin.needs = plugin.ask_needs().await?;
         Ok(plugin)
     }
@@ -103,11 +106,19 @@ impl PolicyPlugin {
         &self.log
     }
 
-    /// Decides, on an instance of its own.
+    /// Decides, on an instance of its own. A fault stands in the plugin's log too, whatever becomes of the decision.
     pub async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
-        if self.wasi {
-            return self.evaluate_async(query).await;
-        }
+        let outcome = match self.wasi {
+            false => self.evaluate_here(query),
+            true => self.evaluate_async(query).await,
+        };
+        outcome.inspect_err(|fault| {
+            let request = [("request", query.request_id), ("action", query.action)];
+            self.log.emit(LogLevel::Warn, &format!("the policy {fault}"), request.into_iter());
+        })
+    }
+
+    fn evaluate_here(&self, query: &Query<'_>) -> Result<Decision, Fault> {
         let mut store = self.store();
         let outcome = self
             .instance(&mut store)
@@ -165,7 +176,7 @@ impl PolicyPlugin {
     }
 
     fn store(&self) -> Store<PolicyState> {
-        store(self.pre.engine(), &self.limits, self.log.clone(), self.limits.call_deadline)
+        store(self.pre.engine(), &self.clock, &self.limits, self.log.clone(), self.limits.call_deadline)
     }
 }
 
@@ -194,8 +205,11 @@ pub(super) fn linker(engine: &Engine, wasi: bool) -> wasmtime::Result<Linker<Pol
 }
 
 /// A store for one instance that may compute for `deadline`.
-pub(super) fn store(engine: &Engine, limits: &Limits, log: Arc<PluginLog>, deadline: Duration) -> Store<PolicyState> {
-    let mut store = Store::new(engine, PolicyState { meter: Meter::new(limits), log, wasi: None });
+pub(super) fn store(
+    engine: &Engine,
+    clock: &Arc<Clock>,
+    limits: &Limits, log: Arc<PluginLog>, deadline: Duration) -> Store<PolicyState> {
+    let mut store = Store::new(engine, PolicyState { meter: Meter::new(limits), log, wasi: None, _at_work: clock.begin() });
     store.limiter(|state| &mut state.meter);
     store.set_hostcall_fuel(limits.transfer_bytes);
     watch(&mut store, deadline);

@@ -152,7 +152,7 @@ impl Found {
             }
             Payload::ComponentSection { .. } => {
                 self.depth += 1;
-                Ok(())
+                Ok(Weight::add_nested_component(self.depth)?)
             }
             Payload::End(_) => {
                 self.depth = self.depth.saturating_sub(1);

@@ -9,7 +9,7 @@ use super::admission::Problem;
 use super::bindings::sink as wit;
 use super::bindings::sink::exports::origan::codec::audit_sink as exported;
 use super::bindings::sink::origan::codec::{clock, facts, http, lines, log};
-use super::engine::TICK;
+use super::engine::{Clock, TICK};
 use super::fault::{Fault, printable};
 use super::imports::{LogLevel, PluginLog};
 use super::limits::{Limits, Meter};
@@ -28,6 +28,7 @@ pub struct SinkPlugin {
 /// What an instance is made of.
 struct Recipe {
     pre: wit::AuditSinkPluginPre<SinkState>,
+    clock: Arc<Clock>,
     limits: Limits,
     log: Arc<PluginLog>,
     outside: Arc<dyn Outside>,
@@ -72,12 +73,13 @@ impl SinkPlugin {
     /// With an instance that has taken `settings`.
     pub(super) async fn new(
         pre: wit::AuditSinkPluginPre<SinkState>,
+        clock: Arc<Clock>,
         limits: Limits,
         log: Arc<PluginLog>,
         outside: Arc<dyn Outside>,
         settings: String,
     ) -> Result<Self, ConfigureError> {
-        let recipe = Recipe { pre, limits, log, outside, settings };
+        let recipe = Recipe { pre, clock, limits, log, outside, settings };
         let warm = Some(recipe.fresh().await?);
         Ok(Self { recipe, warm, replaced: 0 })
     }
@@ -99,6 +101,7 @@ impl SinkPlugin {
 
     /// Hands over a batch. After any fault the instance is gone, and the next call begins with a fresh one.
     pub async fn write(&mut self, batch: &[Entry]) -> Result<WriteOutcome, Fault> {
+        let _at_work = self.recipe.clock.begin();
         let mut warm = match self.warm.take() {
             Some(warm) => warm,
             None => {
@@ -131,6 +134,7 @@ impl SinkPlugin {
 
 impl Recipe {
     async fn fresh(&self) -> Result<Warm, ConfigureError> {
+        let _at_work = self.clock.begin();
         let mut store = self.store();
         let calling = async {
             let instance = self.pre.instantiate_async(&mut store).await?;

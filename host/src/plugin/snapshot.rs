@@ -37,7 +37,7 @@ pub(super) async fn configure_policy(
     wasi: bool,
 ) -> Result<Snapshot, Fault> {
     let engine = &engines.snapshots;
-    let mut store = store(engine, limits, log, limits.configure_deadline);
+    let mut store = store(engine, &engines.clock, limits, log, limits.configure_deadline);
     // The snapshot is read through the same door as everything that a guest hands over.
     store.set_hostcall_fuel(limits.memory_bytes + limits.transfer_bytes);
     let linker = linker(engine, wasi).map_err(|error| Fault::Trap(error.to_string()))?;

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+
+use super::CarrierFigures;
 
 /// Rejected records that are remembered, for those who wait for them.
 const REJECTED_KEPT: usize = 4_096;
@@ -62,7 +64,13 @@ pub struct SinkFigures {
     /// Other faults.
     pub faults: AtomicU64,
     /// Bytes of memory that its instance holds.
-    pub memory_bytes: AtomicUsize,
+    pub memory_bytes: AtomicU64,
+    /// How often its instance had to be replaced.
+    pub replaced: AtomicU64,
+    /// Lines of its log that were too many.
+    pub log_dropped: AtomicU64,
+    /// Requests that no grant covered.
+    pub requests_refused: AtomicU64,
 }
 
 impl Default for Progress {
@@ -177,7 +185,10 @@ impl SinkFigures {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn memory(&self, bytes: usize) {
-        self.memory_bytes.store(bytes, Ordering::Relaxed);
+    pub(super) fn instance(&self, figures: &CarrierFigures) {
+        self.memory_bytes.store(figures.memory_bytes as u64, Ordering::Relaxed);
+        self.replaced.store(figures.replaced, Ordering::Relaxed);
+        self.log_dropped.store(figures.log_dropped, Ordering::Relaxed);
+        self.requests_refused.store(figures.requests_refused, Ordering::Relaxed);
     }
 }

@@ -31,6 +31,9 @@ impl Collector for JournalFigures {
             let metric = ConstCounter::new(value.load(Ordering::Relaxed));
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
         }
+        let seq = ConstGauge::new(i64::try_from(journal.committed().borrow().seq).unwrap_or(i64::MAX));
+        let help = "The last durable record, by its number in the chain";
+        seq.encode(encoder.encode_descriptor("journal_seq", help, None, seq.metric_type())?)?;
         let seconds = ConstCounter::new(gauges.commit_time_us.load(Ordering::Relaxed) as f64 / 1e6);
         let unit = Unit::Seconds;
         let help = "Time spent in write and sync";
@@ -53,17 +56,26 @@ impl Collector for PluginFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let Some(plugins) = self.0.upgrade() else { return Ok(()) };
         let status = plugins.status();
-        let all = || status.policies.iter().chain(&status.sinks);
-        let mut live = encoder.encode_descriptor("plugin_live", "1 while the plugin runs", None, MetricType::Gauge)?;
-        for plugin in all() {
-            let value = ConstGauge::new(i64::from(plugin.is_live()));
-            value.encode(live.encode_family(&[("plugin", plugin.name.as_str())])?)?;
-        }
-        let help = "1 while what the configuration names is not what runs";
-        let mut rejected = encoder.encode_descriptor("plugin_not_admitted", help, None, MetricType::Gauge)?;
-        for plugin in all() {
-            let value = ConstGauge::new(i64::from(plugin.error.is_some()));
-            value.encode(rejected.encode_family(&[("plugin", plugin.name.as_str())])?)?;
+        let all = || {
+            let policies = status.policies.iter().map(|policy| ("policy", policy));
+            policies.chain(status.sinks.iter().map(|sink| ("sink", sink)))
+        };
+        type Read = fn(&PluginStatus) -> i64;
+        let gauges: [(&str, &str, Read); 3] = [
+            ("plugin_live", "1 while the plugin runs", |plugin| i64::from(plugin.is_live())),
+            ("plugin_not_admitted", "1 while what the configuration names is not what runs", |plugin| {
+                i64::from(plugin.error.is_some())
+            }),
+            ("policy_slow", "1 while a policy decides one at a time, for it has missed its deadline", |plugin| {
+                i64::from(plugin.is_slow)
+            }),
+        ];
+        for (name, help, read) in gauges {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (kind, plugin) in all() {
+                let labels = [("kind", kind), ("plugin", plugin.name.as_str())];
+                ConstGauge::new(read(plugin)).encode(family.encode_family(&labels)?)?;
+            }
         }
         let help = "What each policy that was asked has decided; beyond allow, deny and abstain: why it gave no answer";
         let mut decisions = encoder.encode_descriptor("policy_decisions", help, None, MetricType::Counter)?;
@@ -84,10 +96,14 @@ fn encode_sinks(encoder: &mut DescriptorEncoder<'_>, sinks: &[PluginStatus]) -> 
         all.map(|(name, progress)| (name, &**progress))
     };
     type Read = fn(&Progress) -> u64;
-    let counters: [(&str, &str, Read); 4] = [
+    let counters: [(&str, &str, Read); 6] = [
         ("sink_records", "Records that the sink has taken", |p| p.figures().records.load(Ordering::Relaxed)),
         ("sink_batches", "Batches that the sink has taken", |p| p.figures().batches.load(Ordering::Relaxed)),
         ("sink_retries", "Batches that the sink asked for again", |p| p.figures().retries.load(Ordering::Relaxed)),
+        ("sink_instances_replaced", "Instances after a fault", |p| p.figures().replaced.load(Ordering::Relaxed)),
+        ("sink_requests_refused", "Requests of the sink that no grant covers", |p| {
+            p.figures().requests_refused.load(Ordering::Relaxed)
+        }),
         ("sink_rejected", "Records that its backend will never take", |p| p.figures().rejected.load(Ordering::Relaxed)),
     ];
     for (name, help, read) in counters {

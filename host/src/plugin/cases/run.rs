@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::script::Script;
 use super::{
-    CASE_CHAIN, CASE_TIME_MS, Case, CaseBatch, CaseCaller, CaseQuery, CaseVariable, Cases, Example, Expectation,
+    CASE_CHAIN, CASE_TIME_MS, Case, CaseBatch, CaseCaller, CaseQuery, CaseVariable, Cases, Example, ExpectedRetry, Expectation,
     RetryAfter, Word,
 };
-use crate::plugin::admission::{AdmissionError, Candidate, PolicyPre, Problem, SinkPre, configured_afresh};
+use crate::plugin::admission::{AdmissionError, Candidate, PolicyPre, Problem, SinkPre};
 use crate::plugin::engine::Engines;
 use crate::plugin::policy::{Attribute, Caller, Decision, DeploymentFact, KnownDeployment, Lookups, Query, Variable};
 use crate::plugin::scan::{Kind, Scan};
@@ -42,17 +42,27 @@ impl Cases {
         &self,
         engines: &Arc<Engines>,
         candidate: &Candidate,
-        mut tell: impl FnMut(&CaseOutcome),
+        tell: impl FnMut(&CaseOutcome),
     ) -> Result<Vec<CaseOutcome>, AdmissionError> {
         let linked = match Scan::of(&candidate.bytes, candidate.limits.function_bytes)?.kind {
             Kind::AuditSink => Linked::Sink(engines.link_sink(candidate).await?),
             _ => Linked::Policy(engines.link_policy(candidate).await?),
         };
+        self.run_linked(engines, candidate, &linked, tell).await
+    }
+
+    async fn run_linked(
+        &self,
+        engines: &Engines,
+        candidate: &Candidate,
+        linked: &Linked,
+        mut tell: impl FnMut(&CaseOutcome),
+    ) -> Result<Vec<CaseOutcome>, AdmissionError> {
         let mut outcomes = Vec::new();
         for case in &self.cases {
-            let complaints = match &linked {
-                Linked::Sink(pre) => self.run_on_sink(case, candidate, pre).await?,
-                Linked::Policy(pre) => self.run_on_policy(case, candidate, pre).await?,
+            let complaints = match linked {
+                Linked::Sink(pre) => self.run_on_sink(case, engines, candidate, pre).await?,
+                Linked::Policy(pre) => self.run_on_policy(case, engines, candidate, pre).await?,
             };
             let outcome = CaseOutcome { name: case.name.clone(), complaints };
             tell(&outcome);
@@ -64,25 +74,27 @@ impl Cases {
     /// Runs all of them; one that fails is an error.
     pub(in crate::plugin) async fn must_pass(
         &self,
-        engines: &Arc<Engines>,
+        engines: &Engines,
         candidate: &Candidate,
+        linked: &Linked,
     ) -> Result<(), AdmissionError> {
-        Ok(failures(&self.run(engines, candidate, |_| {}).await?)?)
+        Ok(failures(&self.run_linked(engines, candidate, linked, |_| {}).await?)?)
     }
 
     async fn run_on_policy(
         &self,
         case: &Case,
+        engines: &Engines,
         candidate: &Candidate,
         pre: &PolicyPre,
     ) -> Result<Vec<String>, AdmissionError> {
         let candidate = Candidate { settings: self.settings_of(case), ..candidate.clone() };
-        let plugin = match configured_afresh(pre, &candidate).await {
+        let plugin = match engines.configured_afresh(pre, &candidate).await {
             Ok(plugin) => plugin,
             Err(AdmissionError::Settings(problems)) => return Ok(case.complaints_of_problems(&problems)),
             Err(error) => return Err(error),
         };
-        if matches!(case.expect, Expectation::Problem { .. }) {
+        if matches!(case.expect, Expectation::Problem(_)) {
             return Ok(vec!["`configure` should refuse these settings, and took them".into()]);
         }
         let Some(asked) = &case.query else { return Ok(vec!["a case of a policy needs a `query`".into()]) };
@@ -97,18 +109,19 @@ impl Cases {
     async fn run_on_sink(
         &self,
         case: &Case,
+        engines: &Engines,
         candidate: &Candidate,
         pre: &SinkPre,
     ) -> Result<Vec<String>, AdmissionError> {
         let script = Arc::new(Script::of(case));
         let (limits, log) = (candidate.limits.clone(), candidate.log.clone());
-        let made = SinkPlugin::new(pre.clone(), limits, log, script.clone(), self.settings_of(case)).await;
+        let made = SinkPlugin::new(pre.clone(), engines.clock.clone(), limits, log, script.clone(), self.settings_of(case)).await;
         let mut plugin = match made.map_err(AdmissionError::from) {
             Ok(plugin) => plugin,
             Err(AdmissionError::Settings(problems)) => return Ok(case.complaints_of_problems(&problems)),
             Err(error) => return Err(error),
         };
-        if matches!(case.expect, Expectation::Problem { .. }) {
+        if matches!(case.expect, Expectation::Problem(_)) {
             return Ok(vec!["`configure` should refuse these settings, and took them".into()]);
         }
         let batch = match &case.batch {
@@ -127,7 +140,8 @@ impl Cases {
     }
 }
 
-enum Linked {
+/// A component that is compiled and linked, without its settings.
+pub(in crate::plugin) enum Linked {
     Policy(PolicyPre),
     Sink(SinkPre),
 }
@@ -156,7 +170,7 @@ impl Example<'_> {
 impl Case {
     fn complaints_of_problems(&self, problems: &[Problem]) -> Vec<String> {
         match &self.expect {
-            Expectation::Problem { problem } if problems.iter().any(|found| found.path == *problem) => Vec::new(),
+            Expectation::Problem(expected) if problems.iter().any(|found| found.path == expected.problem) => Vec::new(),
             _ => {
                 problems.iter().map(|found| format!("`configure` refused: {}: {}", found.path, found.message)).collect()
             }
@@ -167,8 +181,8 @@ impl Case {
         let is_right = match (&self.expect, decision) {
             (Expectation::Word(Word::Allow), Decision::Allow)
             | (Expectation::Word(Word::Abstain), Decision::Abstain) => true,
-            (Expectation::Deny { deny, reason }, Decision::Deny(denial)) => {
-                *deny == denial.code && reason.as_ref().is_none_or(|part| denial.reason.contains(&**part))
+            (Expectation::Deny(expected), Decision::Deny(denial)) => {
+                expected.deny == denial.code && expected.reason.as_ref().is_none_or(|part| denial.reason.contains(&**part))
             }
             _ => false,
         };
@@ -178,11 +192,13 @@ impl Case {
     fn complaints_of_outcome(&self, outcome: &WriteOutcome) -> Vec<String> {
         let is_right = match (&self.expect, outcome) {
             (Expectation::Word(Word::Ok), WriteOutcome::Written) => true,
-            (Expectation::Retry { retry: RetryAfter::Any(true) }, WriteOutcome::Retry(_)) => true,
-            (Expectation::Retry { retry: RetryAfter::Any(false) }, WriteOutcome::Retry(None)) => true,
-            (Expectation::Retry { retry: RetryAfter::Ms(ms) }, WriteOutcome::Retry(Some(found))) => ms == found,
-            (Expectation::Rejected { rejected }, WriteOutcome::Rejected(found)) => {
-                found.iter().map(|(seq, _)| seq).eq(rejected)
+            (Expectation::Retry(ExpectedRetry { retry: RetryAfter::Any(true) }), WriteOutcome::Retry(_)) => true,
+            (Expectation::Retry(ExpectedRetry { retry: RetryAfter::Any(false) }), WriteOutcome::Retry(None)) => true,
+            (Expectation::Retry(ExpectedRetry { retry: RetryAfter::Ms(ms) }), WriteOutcome::Retry(Some(found))) => {
+                ms == found
+            }
+            (Expectation::Rejected(expected), WriteOutcome::Rejected(found)) => {
+                found.iter().map(|(seq, _)| seq).eq(&expected.rejected)
             }
             _ => false,
         };

@@ -75,6 +75,13 @@ impl Credential {
 }
 
 impl CredentialValue {
+    /// The same, in a header's name or value.
+    pub(super) fn redact_text(&self, text: &mut String) {
+        let mut bytes = std::mem::take(text).into_bytes();
+        self.redact(&mut bytes);
+        *text = String::from_utf8_lossy(&bytes).into_owned();
+    }
+
     /// Overwrites every place in `bytes` where a server has repeated it.
     pub(super) fn redact(&self, bytes: &mut [u8]) {
         let value = self.0.as_bytes();

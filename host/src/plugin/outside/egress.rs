@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, header};
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
@@ -38,6 +38,11 @@ const RESERVED_HEADERS: [&str; 14] = [
     "expect",
     "http2-settings",
 ];
+
+/// With a credential, these too: a server that repeats it compressed or in part would get it past [`CredentialValue::redact`].
+///
+/// [`CredentialValue::redact`]: super::credential::CredentialValue::redact
+const RESERVED_WITH_CREDENTIAL: [HeaderName; 3] = [header::ACCEPT_ENCODING, header::RANGE, header::IF_RANGE];
 
 /// An origin that a plugin may send requests to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +104,8 @@ struct Granted {
 impl Egress {
     /// With `grants`, and nothing else.
     pub fn new(grants: &[OriginGrant], limits: EgressLimits) -> Result<Self, EgressError> {
+        // ring does TLS here, whoever uses this library; one that is installed already stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut origins = HashMap::new();
         for grant in grants {
             let origin = parse_origin(&grant.origin)?;
@@ -139,7 +146,7 @@ impl Egress {
         if request.body.len() > self.limits.request_bytes {
             return Err(SendError::TooLarge(self.limits.request_bytes as u64));
         }
-        let mut builder = granted.client.request(method, url).headers(headers(&request.headers)?);
+        let headers = headers(&request.headers)?;
         let mut secret = None;
         if let Some(name) = &request.credential {
             let credential = granted.credentials.iter().find(|known| known.name == *name).ok_or_else(|| {
@@ -148,8 +155,15 @@ impl Egress {
             })?;
             let value = credential.read().map_err(|error| SendError::Connect(error.to_string()))?;
             let header = credential.header_value(&value).map_err(|error| SendError::Connect(error.to_string()))?;
-            builder = builder.header(credential.header.clone(), header);
-            secret = Some(value);
+            let reserved = RESERVED_WITH_CREDENTIAL.iter().chain([&credential.header]);
+            if let Some(name) = reserved.into_iter().find(|name| headers.contains_key(*name)) {
+                return Err(SendError::InvalidRequest(format!("beside a credential, the header `{name}` is the host's to set")));
+            }
+            secret = Some((credential.header.clone(), header, value));
+        }
+        let mut builder = granted.client.request(method, url).headers(headers);
+        if let Some((name, header, _)) = &secret {
+            builder = builder.header(name, header);
         }
         let exchange = async {
             let response = builder.body(request.body).send().await.map_err(|error| send_error(&error, &origin))?;
@@ -157,12 +171,14 @@ impl Egress {
         };
         let outcome = tokio::time::timeout(self.limits.deadline, exchange).await;
         let mut response = outcome.unwrap_or(Err(SendError::Timeout))?;
-        if let Some(secret) = &secret {
+        if let Some((_, _, secret)) = &secret {
+            if response.headers.iter().any(|(name, coding)| name == "content-encoding" && coding != "identity") {
+                return Err(SendError::Protocol(format!("{origin}: an answer in a coding that was not asked for")));
+            }
             secret.redact(&mut response.body);
-            for (_, value) in &mut response.headers {
-                let mut bytes = std::mem::take(value).into_bytes();
-                secret.redact(&mut bytes);
-                *value = String::from_utf8_lossy(&bytes).into_owned();
+            for (name, value) in &mut response.headers {
+                secret.redact_text(name);
+                secret.redact_text(value);
             }
         }
         Ok(response)
@@ -240,6 +256,8 @@ fn headers(given: &[(String, String)]) -> Result<http::HeaderMap, SendError> {
 }
 
 fn client(grant: &OriginGrant, limits: &EgressLimits) -> Result<reqwest::Client, EgressError> {
+    // The client looks for the process's own, and panics where there is none. Whoever came first has installed the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let resolver = CheckedResolver { origin: grant.origin.clone(), granted: grant.addresses.clone() };
     let mut builder = reqwest::Client::builder()
         .no_proxy()
@@ -296,16 +314,10 @@ fn send_error(error: &reqwest::Error, origin: &str) -> SendError {
         if let Some(tls) = current.downcast_ref::<rustls::Error>() {
             return SendError::Tls(printable(&tls.to_string()));
         }
-        // Wrapped in an io::Error, it is not among the sources.
-        let wrapped = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(tls) = wrapped.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            return SendError::Tls(printable(&tls.to_string()));
-        }
-        if let Some(AddressRefused(why)) = wrapped.and_then(|inner| inner.downcast_ref()) {
-            return SendError::NotGranted(why.clone());
-        }
         deepest = current.to_string();
-        cause = current.source();
+        // What an io::Error wraps is not its source, but itself: only that one's source is.
+        let wrapped = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = wrapped.map(|inner| inner as &(dyn std::error::Error + 'static)).or_else(|| current.source());
     }
     if error.is_timeout() {
         SendError::Timeout

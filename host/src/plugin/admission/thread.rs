@@ -1,0 +1,40 @@
+//! Where admission blocks: compiling, `configure` of a policy, its cases.
+
+use tokio::sync::oneshot;
+
+use super::error::AdmissionError;
+use crate::plugin::engine::Engines;
+use crate::plugin::limits::Limits;
+
+/// The parser and the compiler recurse; what they are given is capped (`scan`), and this is plenty for it.
+const THREAD_STACK_BYTES: usize = 16 << 20;
+
+impl Engines {
+    /// Runs what blocks on a thread of its own, and waits for it no longer than a compilation and a `configure` may take. What is left
+    /// behind keeps its place until it ends, so that however often a plugin is tried, few compilers are at work.
+    pub(super) async fn on_thread<T: Send + 'static>(
+        &self,
+        limits: &Limits,
+        work: impl FnOnce() -> Result<T, AdmissionError> + Send + 'static,
+    ) -> Result<T, AdmissionError> {
+        let deadline = limits.compile_deadline + limits.configure_deadline;
+        let late = || AdmissionError::CompileTimeout(deadline.as_millis());
+        let place =
+            tokio::time::timeout(deadline, self.admissions.clone().acquire_owned()).await.map_err(|_| late())?;
+        let place = place.map_err(|error| AdmissionError::Thread(error.to_string()))?;
+        let (tell, told) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("plugin-admission".into()).stack_size(THREAD_STACK_BYTES);
+        let spawned = thread.spawn(move || {
+            let _place = place;
+            // Requests go first.
+            let _ = rustix::process::nice(10);
+            drop(tell.send(work()));
+        });
+        spawned.map_err(|error| AdmissionError::Thread(error.to_string()))?;
+        match tokio::time::timeout(deadline, told).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(AdmissionError::Compile("the compiler panicked".into())),
+            Err(_) => Err(late()),
+        }
+    }
+}

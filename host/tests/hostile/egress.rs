@@ -1,0 +1,484 @@
+//! What a hostile guest may ask of `http`, and what a hostile server may answer.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use origan_codec_host::plugin::outside::{
+    Credential, Egress, EgressLimits, Granted, HttpRequest, HttpResponse, OriginGrant, Outside, SendError,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const SECRET: &str = "canary-5e0f3c9a71";
+const DEADLINE: Duration = Duration::from_millis(500);
+const ANSWER_MAX: usize = 256 << 10;
+
+#[tokio::test]
+async fn an_origin_that_is_not_listed_is_refused_whatever_its_spelling() {
+    let server = Server::new().await;
+    let (port, guest) = (server.port(), server.granted(&["127.0.0.0/8"]));
+    let other = Server::new().await;
+    for url in [
+        format!("http://127.0.0.1:{}/", other.port()),
+        "http://127.0.0.1/".to_owned(),
+        format!("https://127.0.0.1:{port}/"),
+        format!("http://localhost:{port}/"),
+        format!("http://127.0.0.2:{port}/"),
+        format!("http://[::1]:{port}/"),
+        format!("http://[::ffff:127.0.0.1]:{port}/"),
+        "http://169.254.169.254/latest/meta-data/".to_owned(),
+        "http://2852039166/".to_owned(),
+        "http://metadata.google.internal/".to_owned(),
+        format!("http://127.0.0.1.evil.example:{port}/"),
+        format!("http://127.0.0.1%2eevil.example:{port}/"),
+        format!("http://evil.example\\@127.0.0.1:{port}/"),
+        format!("http://evil.example/http://127.0.0.1:{port}/"),
+        format!("http://evil.example?@127.0.0.1:{port}/"),
+    ] {
+        match guest.send(get(&url)).await {
+            Err(SendError::NotGranted(why)) => assert!(why.contains("`http` does not list the origin"), "{url}: {why}"),
+            // A URL that two readers could read differently.
+            Err(SendError::InvalidRequest(_)) => {}
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+    assert!(guest.http.as_ref().is_some_and(|http| http.refused() >= 10), "counted");
+    assert_eq!((server.seen(), other.seen()), (vec![], vec![]), "nothing was sent");
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_public_takes_a_grant_whatever_its_spelling() {
+    let server = Server::new().await;
+    let port = server.port();
+    for (origin, urls) in [
+        (
+            format!("http://127.0.0.1:{port}"),
+            ["127.0.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "127.1", "127.0.0.1.", "１２７.0.0.1"].as_slice(),
+        ),
+        (format!("http://localhost:{port}"), &["localhost", "LOCALHOST"]),
+        (format!("http://[::1]:{port}"), &["[::1]", "[0:0:0:0:0:0:0:1]"]),
+        (format!("http://[::ffff:127.0.0.1]:{port}"), &["[::ffff:127.0.0.1]", "[::ffff:7f00:1]"]),
+        (format!("http://0.0.0.0:{port}"), &["0.0.0.0", "0"]),
+    ] {
+        let guest = server.granted_to(&origin, &[], &[]);
+        for host in urls {
+            let url = format!("http://{host}:{port}/");
+            match guest.send(get(&url)).await {
+                Err(SendError::NotGranted(why)) => assert!(why.contains("`addresses`"), "{url}: {why}"),
+                other => panic!("{url}: {other:?}"),
+            }
+        }
+    }
+    assert_eq!(server.seen(), Vec::<String>::new(), "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_redirect_comes_back_and_is_not_followed() {
+    let (server, other) = (Server::new().await, Server::new().await);
+    let guest = server.granted(&["127.0.0.0/8"]);
+    for status in [301, 302, 303, 307, 308] {
+        let target = format!("/redirect/{status}/{}", other.port());
+        let answer = guest.send(get(&server.url(&target))).await.expect("an answer");
+        assert_eq!(answer.status, status);
+        assert!(answer.headers.iter().any(|(name, _)| name == "location"));
+    }
+    assert_eq!(other.seen(), Vec::<String>::new(), "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_url_is_sent_as_one_target_to_its_own_origin() {
+    let server = Server::new().await;
+    let guest = server.granted(&["127.0.0.0/8"]);
+    let base = server.url("");
+    for url in [
+        format!("{base}/a\r\nX-Injected: 1\r\n\r\nGET /b HTTP/1.1\r\n"),
+        format!("{base}/a HTTP/1.1\nX-Injected: 1\n"),
+        format!("{base}/http://evil.example/"),
+        format!("{base}//evil.example/"),
+        format!("{base}\\evil.example"),
+        format!("{base}/%0d%0aX-Injected:%201"),
+        format!("{base}/\u{0}\u{7f}é"),
+        format!("{base}/?q=\r\nX-Injected: 1"),
+    ] {
+        let answer = guest.send(get(&url)).await.expect("an answer");
+        let seen = server.seen();
+        assert_eq!((answer.status, seen.len()), (200, 1), "{url:?}: {seen:?}");
+        let lines: Vec<&str> = seen[0].trim_end().split("\r\n").collect();
+        assert!(lines[0].starts_with("GET /") && lines[0].ends_with(" HTTP/1.1"), "{lines:?}");
+        assert_eq!(lines[0].split(' ').count(), 3, "{lines:?}");
+        assert!(!lines[1..].iter().any(|line| line.to_ascii_lowercase().starts_with("x-injected")), "{lines:?}");
+        assert!(lines.contains(&&*format!("host: 127.0.0.1:{}", server.port())), "{lines:?}");
+    }
+    for url in ["", "/", "a", "//a", "127.0.0.1", "file:///etc/passwd", "ftp://a/", "gopher://a/", "data:,a", "http://", "javascript:1"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([
+            format!("http://user@127.0.0.1:{}/", server.port()),
+            format!("http://user:word@127.0.0.1:{}/", server.port()),
+            format!("http://127.0.0.1:{}@evil.example/", server.port()),
+            format!("{base}/#fragment"),
+            format!("http://127.0.0.1:{}/", 70_000),
+        ])
+    {
+        assert!(matches!(guest.send(get(&url)).await, Err(SendError::InvalidRequest(_))), "{url}");
+    }
+    assert_eq!(server.seen(), Vec::<String>::new(), "nothing was sent");
+}
+
+#[tokio::test]
+async fn headers_and_methods_that_are_not_the_guests_are_refused() {
+    let server = Server::new().await;
+    let guest = server.granted(&["127.0.0.0/8"]);
+    let with_header = |name: &str, value: &str| HttpRequest {
+        headers: vec![(name.to_owned(), value.to_owned())],
+        ..get(&server.url("/"))
+    };
+    for (name, value) in [
+        ("Host", "evil.example"),
+        ("Authorization", "Bearer x"),
+        ("Proxy-Authorization", "Basic x"),
+        ("Transfer-Encoding", "chunked"),
+        ("Content-Length", "0"),
+        ("Connection", "upgrade"),
+        ("Upgrade", "websocket"),
+        ("TE", "trailers"),
+        ("Trailer", "x"),
+        ("Expect", "100-continue"),
+        ("Keep-Alive", "timeout=1"),
+        ("x", "a\r\nHost: evil.example"),
+        ("x", "a\nb"),
+        ("x", "a\0b"),
+        ("x\r\nhost", "evil.example"),
+        ("x y", "z"),
+        ("", "z"),
+        (":authority", "evil.example"),
+        ("transfer-encoding ", "chunked"),
+    ] {
+        let outcome = guest.send(with_header(name, value)).await;
+        assert!(matches!(outcome, Err(SendError::InvalidRequest(_))), "{name:?}: {value:?}: {outcome:?}");
+    }
+    for method in ["CONNECT", "TRACE", "OPTIONS", "get", "", "GET ", "GET / HTTP/1.1\r\nX: y\r\n\r\nGET", "PRI"] {
+        let request = HttpRequest { method: method.to_owned(), ..get(&server.url("/")) };
+        assert!(matches!(guest.send(request).await, Err(SendError::InvalidRequest(_))), "{method:?}");
+    }
+    let many = HttpRequest { headers: vec![("x".into(), "y".into()); 100_000], ..get(&server.url("/")) };
+    assert!(matches!(guest.send(many).await, Err(SendError::InvalidRequest(_))));
+    assert_eq!(server.seen(), Vec::<String>::new(), "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_credential_goes_to_its_own_origin_and_no_other() {
+    let (server, other) = (Server::new().await, Server::new().await);
+    let file = secret_file();
+    let own = server.grant(&server.url(""), &["127.0.0.0/8"], &[credential(file.path())]);
+    let foreign = server.grant(&other.url(""), &["127.0.0.0/8"], &[]);
+    let guest = granted(&[own, foreign]);
+    let with = |url: String, name: &str| HttpRequest { credential: Some(name.to_owned()), ..get(&url) };
+    for (url, name) in [(other.url("/"), "vault"), (server.url("/"), "other"), (server.url("/"), ""), (server.url("/"), "../vault")] {
+        match guest.send(with(url.clone(), name)).await {
+            Err(SendError::NotGranted(why)) => assert!(why.contains("no credential"), "{why}"),
+            other => panic!("{url} {name}: {other:?}"),
+        }
+    }
+    assert_eq!((server.seen(), other.seen()), (vec![], vec![]), "nothing was sent");
+    guest.send(with(server.url("/"), "vault")).await.expect("an answer");
+    assert!(server.seen()[0].contains(&format!("authorization: Bearer {SECRET}\r\n")));
+    // A redirect by the origin that has it carries it nowhere.
+    guest.send(with(server.url(&format!("/redirect/307/{}", other.port())), "vault")).await.expect("an answer");
+    assert_eq!(other.seen(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_credential_that_the_server_repeats_does_not_reach_the_guest() {
+    let server = Server::new().await;
+    let file = secret_file();
+    let guest = server.granted_to(&server.url(""), &["127.0.0.0/8"], &[credential(file.path())]);
+    let with = |path: &str, headers: &[(&str, &str)]| HttpRequest {
+        credential: Some("vault".to_owned()),
+        headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        ..get(&server.url(path))
+    };
+    for path in ["/echo", "/echo-in-header", "/echo-in-header-name", "/echo-twice", "/echo-in-pieces", "/echo-as-gzip"] {
+        let outcome = guest.send(with(path, &[])).await;
+        let shown = match &outcome {
+            Ok(HttpResponse { headers, body, .. }) => format!("{headers:?} {}", String::from_utf8_lossy(body)),
+            Err(error) => format!("{error:?}"),
+        };
+        assert!(!shown.contains(SECRET), "{path}: {shown}");
+        assert_eq!(outcome.is_err(), path == "/echo-as-gzip", "{path}: {shown}");
+    }
+    // Ways to have it repeated such that the host would not know it again.
+    for header in ["Accept-Encoding", "Range", "If-Range", "Authorization"] {
+        let outcome = guest.send(with("/echo", &[(header, "bytes=0-9")])).await;
+        assert!(matches!(outcome, Err(SendError::InvalidRequest(_))), "{header}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_any_shape_ends_at_its_cap_or_its_deadline() {
+    let server = Server::new().await;
+    let guest = server.granted(&["127.0.0.0/8"]);
+    let before = super::resident_bytes();
+    for (path, expected) in [
+        ("/10-mb", "too-large"),
+        ("/10-mb-chunked", "too-large"),
+        ("/10-mb-until-close", "too-large"),
+        ("/announces-an-exabyte", "too-large|timeout|protocol"),
+        ("/endless", "too-large|timeout"),
+        ("/drip", "timeout"),
+        ("/drip-headers", "timeout"),
+        ("/never", "timeout"),
+        ("/cut", "protocol"),
+        ("/cut-chunked", "protocol"),
+        ("/cut-headers", "protocol"),
+        ("/hangs-up", "protocol"),
+        ("/garbage", "protocol"),
+        ("/endless-headers", "protocol|timeout"),
+        ("/two-lengths", "protocol"),
+        ("/length-and-chunked", "ok|protocol"),
+        ("/bad-chunk", "protocol"),
+        ("/switching", "ok|protocol|timeout"),
+        ("/continues-for-ever", "timeout|protocol"),
+    ] {
+        let began = Instant::now();
+        let outcome = guest.send(get(&server.url(path))).await;
+        let code = match &outcome {
+            Ok(_) => "ok",
+            Err(SendError::TooLarge(_)) => "too-large",
+            Err(SendError::Timeout) => "timeout",
+            Err(SendError::Protocol(_)) => "protocol",
+            Err(_) => "other",
+        };
+        assert!(expected.split('|').any(|one| one == code), "{path}: {outcome:?}");
+        assert!(began.elapsed() < DEADLINE * 20, "{path}");
+    }
+    assert!(super::resident_bytes().saturating_sub(before) < super::GROWTH_MAX_BYTES);
+    guest.send(get(&server.url("/"))).await.expect("an honest answer");
+}
+
+#[tokio::test]
+async fn an_answer_to_nothing_is_not_taken_for_the_next_one() {
+    let server = Server::new().await;
+    let guest = server.granted(&["127.0.0.0/8"]);
+    for _ in 0..20 {
+        let _ = guest.send(get(&server.url("/and-one-more"))).await;
+        let answer = guest.send(get(&server.url("/"))).await.expect("an answer");
+        assert_eq!(answer.body, b"fine");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_speak_tls_or_is_not_there_is_told_apart() {
+    let server = Server::new().await;
+    let origin = format!("https://127.0.0.1:{}", server.port());
+    let guest = server.granted_to(&origin, &["127.0.0.0/8"], &[]);
+    let outcome = guest.send(get(&format!("{origin}/"))).await;
+    assert!(matches!(outcome, Err(SendError::Tls(_))), "{outcome:?}");
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+    let guest = server.granted_to(&format!("http://{free}"), &["127.0.0.0/8"], &[]);
+    let outcome = guest.send(get(&format!("http://{free}/"))).await;
+    assert!(matches!(outcome, Err(SendError::Connect(_))), "{outcome:?}");
+}
+
+/// A peer that takes connections, never reads, never writes.
+pub(crate) async fn silent_peer() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            kept.push(stream);
+        }
+    });
+    address
+}
+
+fn get(url: &str) -> HttpRequest {
+    HttpRequest { method: "GET".into(), url: url.into(), headers: Vec::new(), body: Vec::new(), credential: None }
+}
+
+fn granted(grants: &[OriginGrant]) -> Granted {
+    let limits = EgressLimits { deadline: DEADLINE, request_bytes: 1 << 20, response_bytes: ANSWER_MAX };
+    Granted { http: Some(Egress::new(grants, limits).expect("set up")), ..Granted::default() }
+}
+
+fn secret_file() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), format!("{SECRET}\n")).expect("written");
+    file
+}
+
+fn credential(file: &std::path::Path) -> Credential {
+    let header = "authorization".parse().expect("a header");
+    Credential { name: "vault".into(), header, prefix: "Bearer ".into(), file: file.to_owned() }
+}
+
+/// A server that answers by path, mostly badly, and remembers what it was asked.
+struct Server {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let remembered = seen.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, remembered.clone()));
+            }
+        });
+        Self { address, seen }
+    }
+
+    fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Requests since the last time.
+    fn seen(&self) -> Vec<String> {
+        std::mem::take(&mut self.seen.lock().expect("whole"))
+    }
+
+    fn grant(&self, origin: &str, addresses: &[&str], credentials: &[Credential]) -> OriginGrant {
+        let addresses = addresses.iter().map(|net| net.parse().expect("a network")).collect();
+        OriginGrant { origin: origin.to_owned(), addresses, credentials: credentials.to_vec(), ca_pem: None }
+    }
+
+    fn granted_to(&self, origin: &str, addresses: &[&str], credentials: &[Credential]) -> Granted {
+        granted(&[self.grant(origin, addresses, credentials)])
+    }
+
+    fn granted(&self, addresses: &[&str]) -> Granted {
+        self.granted_to(&self.url(""), addresses, &[])
+    }
+}
+
+async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<String>>>) {
+    loop {
+        let mut request = Vec::new();
+        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+            let mut piece = [0; 4_096];
+            match stream.read(&mut piece).await {
+                Ok(0) | Err(_) => return,
+                Ok(read) => request.extend_from_slice(&piece[..read]),
+            }
+            if request.first() == Some(&0x16) {
+                // A TLS handshake: this server does not speak it.
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+                return;
+            }
+        }
+        let request = String::from_utf8_lossy(&request).into_owned();
+        seen.lock().expect("whole").push(request.clone());
+        let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+        if answer(&mut stream, &path, &request).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// None where the connection ends.
+async fn answer(stream: &mut TcpStream, path: &str, request: &str) -> Option<()> {
+    let whole = |headers: &str, body: &str| {
+        format!("HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+    };
+    let authorization = request.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or("none");
+    let secret = authorization.trim_start_matches("Bearer ");
+    let pause = || tokio::time::sleep(Duration::from_millis(20));
+    let mut parts = path.trim_start_matches('/').split('/');
+    let text = match parts.next().unwrap_or_default() {
+        "redirect" => {
+            let (status, port) = (parts.next().unwrap_or("302"), parts.next().unwrap_or("80"));
+            format!("HTTP/1.1 {status} Elsewhere\r\nlocation: http://127.0.0.1:{port}/\r\ncontent-length: 0\r\n\r\n")
+        }
+        "echo" => whole("", request),
+        "echo-twice" => whole("", &format!("{request}{secret}{secret}")),
+        "echo-in-header" => whole(&format!("x-echo: {authorization}\r\n"), ""),
+        "echo-in-header-name" => whole(&format!("{secret}: x\r\n"), ""),
+        "echo-as-gzip" => whole("content-encoding: gzip\r\n", "not really"),
+        "echo-in-pieces" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.ok()?;
+            for byte in secret.chars() {
+                stream.write_all(format!("1\r\n{byte}\r\n").as_bytes()).await.ok()?;
+                stream.flush().await.ok()?;
+            }
+            "0\r\n\r\n".to_owned()
+        }
+        "10-mb" => whole("", &"x".repeat(10_000_000)),
+        "10-mb-until-close" => {
+            let body = "x".repeat(10_000_000);
+            stream.write_all(format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}").as_bytes()).await.ok()?;
+            return None;
+        }
+        "10-mb-chunked" => {
+            let chunk = format!("{:x}\r\n{}\r\n", 100_000, "x".repeat(100_000));
+            format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(100))
+        }
+        "announces-an-exabyte" => "HTTP/1.1 200 OK\r\ncontent-length: 1000000000000000000\r\n\r\nx".to_owned(),
+        "endless" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.ok()?;
+            loop {
+                stream.write_all(b"1\r\nx\r\n").await.ok()?;
+            }
+        }
+        "drip" | "drip-headers" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n").await.ok()?;
+            let piece = if path == "/drip" { "x" } else { "x: y\r\n" };
+            if path == "/drip" {
+                stream.write_all(b"content-length: 100000\r\n\r\n").await.ok()?;
+            }
+            loop {
+                stream.write_all(piece.as_bytes()).await.ok()?;
+                pause().await;
+            }
+        }
+        "endless-headers" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n").await.ok()?;
+            loop {
+                stream.write_all(format!("x: {}\r\n", "y".repeat(1_000)).as_bytes()).await.ok()?;
+            }
+        }
+        "continues-for-ever" => loop {
+            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.ok()?;
+            pause().await;
+        },
+        "never" => {
+            tokio::time::sleep(DEADLINE * 100).await;
+            return None;
+        }
+        "hangs-up" => return None,
+        "cut" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf").await.ok()?;
+            return None;
+        }
+        "cut-chunked" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n64\r\nhalf").await.ok()?;
+            return None;
+        }
+        "cut-headers" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-le").await.ok()?;
+            return None;
+        }
+        "garbage" => {
+            stream.write_all(b"\x16\x03\x01 SSH-2.0-OpenSSH\r\n\r\n\0\0\0").await.ok()?;
+            return None;
+        }
+        "two-lengths" => "HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nfine!".to_owned(),
+        "length-and-chunked" => {
+            "HTTP/1.1 200 OK\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned()
+        }
+        "bad-chunk" => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\nx".to_owned(),
+        "switching" => "HTTP/1.1 101 Switching Protocols\r\nupgrade: raw\r\nconnection: upgrade\r\n\r\nraw".to_owned(),
+        "and-one-more" => whole("", "first") + &whole("", "poison"),
+        _ => whole("", "fine"),
+    };
+    stream.write_all(text.as_bytes()).await.ok()
+}

@@ -1,0 +1,176 @@
+//! The corpus of hostile plugins against the real service, under honest load: the honest answers stay right, and memory stays flat.
+//!
+//! What each guest does and what must come of it stands at its beginning; `host/tests/hostile.rs` holds the host's library to it.
+//! Here it is a policy or a sink of a service that others use at the same time.
+
+#[path = "hostile/corpus.rs"]
+pub mod corpus;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Codec, Launch, secret};
+use corpus::{Guest, Must, World};
+
+/// Bytes by which the service may grow while all of the corpus runs.
+const GROWTH_KIB_MAX: u64 = 96 << 10;
+
+const HONEST: &str = r#"
+[plugins]
+default = "allow"
+[[policies]]
+name = "honest"
+path = "honest.wasm"
+"#;
+
+/// An honest caller, and how long its answers took.
+struct Load {
+    ends: Arc<AtomicBool>,
+    clients: Vec<tokio::task::JoinHandle<Vec<Duration>>>,
+}
+
+impl Load {
+    fn start(codec: &Codec, body: &Value) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let clients = (0..2).map(|_| {
+            let (client, body, ends) = (codec.client.keeping_connections(), body.clone(), ends.clone());
+            tokio::spawn(async move {
+                let mut took = Vec::new();
+                while !ends.load(Ordering::Relaxed) {
+                    let started = Instant::now();
+                    let answer = client.post("/decrypt-value", body.clone()).await;
+                    took.push(started.elapsed());
+                    assert_eq!(answer.ok()["value"], secret("honest"), "an honest answer");
+                }
+                took
+            })
+        });
+        Self { clients: clients.collect(), ends }
+    }
+
+    /// The median and the 99th percentile, in milliseconds.
+    async fn end(self) -> (usize, f64, f64) {
+        self.ends.store(true, Ordering::Relaxed);
+        let mut took = Vec::new();
+        for client in self.clients {
+            took.extend(client.await.expect("every honest answer was right"));
+        }
+        took.sort_unstable();
+        let at = |part: f64| took[((took.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
+        (took.len(), at(0.5), at(0.99))
+    }
+}
+
+fn replace(path: &Path, content: &[u8]) {
+    let next = path.with_extension("next");
+    std::fs::write(&next, content).expect("written");
+    std::fs::rename(&next, path).expect("renamed");
+}
+
+fn put(launch: &Launch, name: &str, component: &[u8]) {
+    let dir = launch.data_dir().join("plugins");
+    std::fs::create_dir_all(&dir).expect("a folder");
+    replace(&dir.join(name), component);
+}
+
+fn resident_kib(codec: &Codec) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", codec.pid())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Lets `guest` in, and waits until the service has made up its mind.
+async fn admit(codec: &Codec, guest: &Guest, round: u64) -> Value {
+    put(&codec.launch, "hostile.wasm", &guest.bytes);
+    let entry = match guest.world {
+        World::Policy => "[[policies]]\nname = \"hostile\"\npath = \"hostile.wasm\"\nprojects = [\"attacked\"]\n",
+        World::Sink => "[[sinks]]\nname = \"hostile\"\npath = \"hostile.wasm\"\nfrom = \"now\"\ndeadline_ms = 200\n",
+    };
+    // A round of its own, so that the same bytes are another candidate.
+    let toml = format!("{HONEST}{entry}settings = {{ round = {round} }}\n");
+    replace(&codec.launch.dir.path().join("codec.toml"), toml.as_bytes());
+    codec.signal("-HUP");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let plugins = codec.client.get("/status").await.ok()["plugins"].clone();
+        let place = if guest.world == World::Policy { &plugins["policies"][1] } else { &plugins["sinks"][0] };
+        if plugins["changes"].as_u64() >= Some(round) && place["name"] == "hostile" {
+            return place.clone();
+        }
+        assert!(Instant::now() < deadline, "{}: no end of its admission\n{}", guest.name, codec.log());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Calls that the guest decides on, or carries away.
+async fn attack(client: &Client, guest: &Guest) {
+    for _ in 0..3 {
+        let project = if guest.world == World::Policy { "attacked" } else { "shop" };
+        let answer = client.post("/encrypt", json!({"projectId": project, "value": "v"})).await;
+        let code = answer.json()["policyCode"].as_str().unwrap_or("").to_owned();
+        for must in &guest.must {
+            match must {
+                Must::Answer(wanted) if guest.world == World::Policy => {
+                    let is_denial = wanted.starts_with("deny");
+                    let expected = match wanted.as_str() {
+                        "allow" | "abstain" => String::new(),
+                        denial if is_denial => denial.trim_start_matches("deny ").to_owned(),
+                        fault => format!("policy-{fault}"),
+                    };
+                    if guest.must.len() == 1 {
+                        assert_eq!(code, expected, "{}: {}", guest.name, answer.text);
+                    }
+                }
+                _ if guest.world == World::Policy => assert_eq!(code, "policy-not-loaded", "{}: {}", guest.name, answer.text),
+                // A sink that nobody requires never holds up an answer.
+                _ => drop(answer.ok()),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_survives_the_whole_corpus_under_honest_load() {
+    let launch = Launch::new().toml(HONEST);
+    put(&launch, "honest.wasm", &corpus::honest_policy());
+    let codec = launch.start().await;
+    let sealed = codec.client.encrypt("shop", &secret("honest")).await;
+    let body = json!({"projectId": "shop", "encryptedDEK": sealed["encryptedDEK"], "encrypted": sealed["encrypted"]});
+    let guests = corpus::all();
+    assert!(guests.len() > 100, "the corpus is somewhere else");
+
+    let quiet = Load::start(&codec, &body);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let quiet = quiet.end().await;
+
+    let load = Load::start(&codec, &body);
+    let mut before_kib = 0;
+    let mut round = 0;
+    for (index, guest) in guests.iter().enumerate() {
+        round += 1;
+        let place = admit(&codec, guest, round).await;
+        let is_refused = guest.must.iter().all(|must| !matches!(must, Must::Answer(_)));
+        if is_refused {
+            assert_eq!(place["live"], false, "{}: {place}", guest.name);
+            assert!(place["errorCode"].is_string(), "{}: {place}", guest.name);
+        }
+        attack(&codec.client, guest).await;
+        // After a while, so that caches and pools are filled.
+        if index == guests.len() / 8 {
+            before_kib = resident_kib(&codec);
+        }
+    }
+    let after_kib = resident_kib(&codec);
+    let attacked = load.end().await;
+    eprintln!("honest answers, debug build: count, median ms, p99 ms");
+    eprintln!("  alone            {:6} {:8.2} {:8.2}", quiet.0, quiet.1, quiet.2);
+    eprintln!("  beside {:4} guests {:5} {:8.2} {:8.2}", guests.len(), attacked.0, attacked.1, attacked.2);
+    eprintln!("  resident: {before_kib} KiB, at the end {after_kib} KiB");
+    assert!(after_kib < before_kib + GROWTH_KIB_MAX, "{before_kib} KiB grew to {after_kib} KiB");
+    assert!(!codec.log().contains("panicked at src"), "a panic of our own");
+    codec.verify(&[]);
+}

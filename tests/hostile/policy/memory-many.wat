@@ -1,0 +1,36 @@
+;; attack: declares more memories than one
+;; row: memory to 4 GiB; table growth; 128 MiB string returned or passed to an import; 10^6 list entries; log flood
+;; must: admission
+;; flat: its memory is let go of after every round
+
+;;@ module
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)
+(memory 1)

@@ -1,0 +1,12 @@
+;; attack: wants the same batch again in 2^32 - 1 ms
+;; row: a bad answer (DESIGN section 8)
+;; must: write retry
+;;
+;; Whoever delivers to it must hold that against a bound of its own.
+
+;;@ write
+(i32.store8 (i32.const 16) (i32.const 1))
+(i32.store8 (i32.const 20) (i32.const 0))
+(i32.store8 (i32.const 24) (i32.const 1))
+(i32.store (i32.const 28) (i32.const -1))
+(i32.const 16)

@@ -1,0 +1,6 @@
+;; attack: `configure` traps
+;; row: trap, divide by zero, out of bounds, stack overflow, panic
+;; must: admission configure trap
+
+;;@ configure
+(unreachable)
