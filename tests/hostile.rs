@@ -3,6 +3,7 @@
 //! What each guest does and what must come of it stands at its beginning; `host/tests/hostile.rs` holds the host's library to it.
 //! Here it is a policy or a sink of a service that others use at the same time.
 
+#[expect(dead_code, reason = "the host's own tests look at more of it")]
 #[path = "hostile/corpus.rs"]
 pub mod corpus;
 
@@ -86,19 +87,21 @@ fn resident_kib(codec: &Codec) -> u64 {
 /// Lets `guest` in, and waits until the service has made up its mind.
 async fn admit(codec: &Codec, guest: &Guest, round: u64) -> Value {
     put(&codec.launch, "hostile.wasm", &guest.bytes);
-    let entry = match guest.world {
-        World::Policy => "[[policies]]\nname = \"hostile\"\npath = \"hostile.wasm\"\nprojects = [\"attacked\"]\n",
-        World::Sink => "[[sinks]]\nname = \"hostile\"\npath = \"hostile.wasm\"\nfrom = \"now\"\ndeadline_ms = 200\n",
+    // A name of its own: under another's, the last good one of that name would stay.
+    let name = format!("hostile-{round}");
+    let wasi = guest.wasi;
+    let (kind, more) = match guest.world {
+        World::Policy => ("policies", "projects = [\"attacked\"]\ndeadline_ms = 60"),
+        World::Sink => ("sinks", "from = \"now\"\ndeadline_ms = 200"),
     };
-    // A round of its own, so that the same bytes are another candidate.
-    let toml = format!("{HONEST}{entry}settings = {{ round = {round} }}\n");
+    let toml = format!("{HONEST}[[{kind}]]\nname = \"{name}\"\npath = \"hostile.wasm\"\nwasi = {wasi}\n{more}\n");
     replace(&codec.launch.dir.path().join("codec.toml"), toml.as_bytes());
     codec.signal("-HUP");
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let plugins = codec.client.get("/status").await.ok()["plugins"].clone();
         let place = if guest.world == World::Policy { &plugins["policies"][1] } else { &plugins["sinks"][0] };
-        if plugins["changes"].as_u64() >= Some(round) && place["name"] == "hostile" {
+        if place["name"] == *name {
             return place.clone();
         }
         assert!(Instant::now() < deadline, "{}: no end of its admission\n{}", guest.name, codec.log());
@@ -108,28 +111,28 @@ async fn admit(codec: &Codec, guest: &Guest, round: u64) -> Value {
 
 /// Calls that the guest decides on, or carries away.
 async fn attack(client: &Client, guest: &Guest) {
-    for _ in 0..3 {
+    for _ in 0..2 {
         let project = if guest.world == World::Policy { "attacked" } else { "shop" };
         let answer = client.post("/encrypt", json!({"projectId": project, "value": "v"})).await;
         let code = answer.json()["policyCode"].as_str().unwrap_or("").to_owned();
-        for must in &guest.must {
-            match must {
-                Must::Answer(wanted) if guest.world == World::Policy => {
-                    let is_denial = wanted.starts_with("deny");
-                    let expected = match wanted.as_str() {
-                        "allow" | "abstain" => String::new(),
-                        denial if is_denial => denial.trim_start_matches("deny ").to_owned(),
-                        fault => format!("policy-{fault}"),
-                    };
-                    if guest.must.len() == 1 {
-                        assert_eq!(code, expected, "{}: {}", guest.name, answer.text);
-                    }
-                }
-                _ if guest.world == World::Policy => assert_eq!(code, "policy-not-loaded", "{}: {}", guest.name, answer.text),
-                // A sink that nobody requires never holds up an answer.
-                _ => drop(answer.ok()),
-            }
+        if guest.world == World::Sink {
+            // A sink that nobody requires never holds up an answer.
+            answer.ok();
+            continue;
         }
+        // Where several things may come of it, the host's own test says which.
+        let [must] = &*guest.must else { continue };
+        let expected = match must {
+            Must::Answer(wanted) => match wanted.as_str() {
+                "allow" | "abstain" => String::new(),
+                wanted if wanted.starts_with("deny ") => wanted.trim_start_matches("deny ").to_owned(),
+                fault => format!("policy-{fault}"),
+            },
+            Must::Refused(_) | Must::ConfigureFault(_) => "policy-not-loaded".to_owned(),
+        };
+        // Some need nearly all of the deadline, and the machine is shared.
+        let is_late = guest.slow && code == "policy-timeout";
+        assert!(code == expected || is_late, "{}: {expected:?}, not {}", guest.name, answer.text);
     }
 }
 
@@ -171,6 +174,9 @@ async fn the_service_survives_the_whole_corpus_under_honest_load() {
     eprintln!("  beside {:4} guests {:5} {:8.2} {:8.2}", guests.len(), attacked.0, attacked.1, attacked.2);
     eprintln!("  resident: {before_kib} KiB, at the end {after_kib} KiB");
     assert!(after_kib < before_kib + GROWTH_KIB_MAX, "{before_kib} KiB grew to {after_kib} KiB");
-    assert!(!codec.log().contains("panicked at src"), "a panic of our own");
+    let panics: Vec<String> =
+        codec.log().lines().filter(|line| line.starts_with("thread '")).map(str::to_owned).collect();
+    // A library of the compiler's may panic on its own thread, which refuses the guest; nothing of ours does.
+    assert!(!panics.iter().any(|line| line.contains("panicked at src") || line.contains("host/src")), "{panics:?}");
     codec.verify(&[]);
 }

@@ -144,7 +144,9 @@ async fn what_is_no_good_leaves_the_last_good_one_and_says_why() {
         assert_eq!(status["policies"][0]["sha256"], good, "{code}");
         codec.client.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await.ok();
     }
-    assert!(codec.client.get("/metrics").await.text.contains("codec_plugin_not_admitted{kind=\"policy\",plugin=\"p\"} 1"));
+    assert!(
+        codec.client.get("/metrics").await.text.contains("codec_plugin_not_admitted{kind=\"policy\",plugin=\"p\"} 1")
+    );
     with(&marked(&component, 7));
     let status = until(&codec, "mended", |found| found["policies"][0]["error"].is_null()).await;
     assert_ne!(status["policies"][0]["sha256"], good);
@@ -165,9 +167,8 @@ async fn a_bad_configuration_changes_nothing_and_what_needs_a_restart_is_told() 
     ] {
         configure(&codec, bad);
         codec.signal("-HUP");
-        let status = until(&codec, named, |found| {
-            found["configError"].as_str().is_some_and(|error| error.contains(named))
-        });
+        let status =
+            until(&codec, named, |found| found["configError"].as_str().is_some_and(|error| error.contains(named)));
         let status = status.await;
         assert_eq!(status["policies"][0]["live"], true, "{bad}");
     }
@@ -189,7 +190,10 @@ async fn a_policy_is_dropped_in_and_taken_out_again() {
     put(&codec.launch, "late.wasm", &corpus::honest_policy());
     until(&codec, "there", |found| found["policies"][0]["live"] == true).await;
     assert_eq!(encrypt().await, 200);
-    configure(&codec, &toml("late.wasm", "sha256 = \"0000000000000000000000000000000000000000000000000000000000000000\""));
+    configure(
+        &codec,
+        &toml("late.wasm", "sha256 = \"0000000000000000000000000000000000000000000000000000000000000000\""),
+    );
     let status = until(&codec, "pinned", |found| found["policies"][0]["errorCode"] == "digest-mismatch").await;
     assert_eq!(status["policies"][0]["live"], true);
     configure(&codec, "[plugins]\ndefault = \"allow\"\n");

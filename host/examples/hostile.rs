@@ -3,15 +3,9 @@
 //!
 //!     cargo run -p origan-codec-host --example hostile -- OUTDIR
 
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a tool of the tests"
-)]
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "a tool of the tests")]
 
+#[expect(dead_code, reason = "the tests look at more of it")]
 #[path = "../../tests/hostile/corpus.rs"]
 mod corpus;
 

@@ -2,6 +2,8 @@
 //!
 //! After each one an honest policy must still decide, and an honest sink take a batch, on the same engines.
 
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "tests")]
+
 #[path = "../../tests/hostile/corpus.rs"]
 mod corpus;
 #[path = "hostile/egress.rs"]
@@ -14,16 +16,15 @@ use std::time::{Duration, Instant};
 
 use corpus::{Guest, Must, World};
 use origan_codec_host::plugin::outside::outputs::Framing;
-use origan_codec_host::plugin::outside::{
-    Egress, EgressLimits, Granted, OriginGrant, Output, OutputTarget,
-};
+use origan_codec_host::plugin::outside::{Egress, EgressLimits, Granted, OriginGrant, Output, OutputTarget};
 use origan_codec_host::plugin::{
-    AdmissionError, Candidate, Caller, Decision, DeploymentFact, Engines, Entry, Limits, PluginLog, PolicyPlugin,
+    AdmissionError, Caller, Candidate, Decision, DeploymentFact, Engines, Entry, Limits, PluginLog, PolicyPlugin,
     Query, Sha256Digest, SinkPlugin, WriteOutcome,
 };
 
 /// Longest that any step may last, on a machine that is busy with other things: far beyond every deadline below.
 const STEP_MAX: Duration = Duration::from_secs(30);
+const SLOW_STEP_MAX: Duration = Duration::from_secs(120);
 /// Calls of each, and of one that may answer now this, now that.
 const CALLS: usize = 3;
 const CALLS_OF_FICKLE: usize = 12;
@@ -84,8 +85,8 @@ async fn a_sink_reaches_nothing_that_is_not_granted() {
 
 /// What is compiled, at the caps: seconds each, so only when asked for.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes a minute"]
-async fn what_is_just_within_the_caps_compiles_within_the_deadline() {
+#[ignore = "takes a minute or two"]
+async fn what_is_just_within_the_caps_compiles_in_the_end() {
     let _turn = TURN.lock().await;
     let host = Host::new().await;
     for guest in CORPUS.iter().filter(|guest| guest.slow) {
@@ -258,7 +259,10 @@ impl Host {
 
     async fn run_policy(&self, guest: &Guest) {
         let candidate = candidate(&guest.name, guest.bytes.clone(), policy_limits(), self.silent);
-        let candidate = Candidate { wasi: guest.wasi, ..candidate };
+        let mut candidate = Candidate { wasi: guest.wasi, ..candidate };
+        if guest.slow {
+            candidate.limits.compile_deadline = SLOW_STEP_MAX;
+        }
         let plugin = match in_time(guest, self.engines.admit_policy(candidate)).await {
             Ok(plugin) => plugin,
             Err(error) => return assert_refused(guest, &error),
@@ -295,13 +299,18 @@ impl Host {
 }
 
 fn calls(guest: &Guest) -> usize {
-    if guest.must.len() > 1 { CALLS_OF_FICKLE } else { CALLS }
+    match guest.world {
+        World::Sink if guest.must.len() > 1 => CALLS_OF_FICKLE,
+        _ if guest.row.starts_with("waiting") => 1,
+        _ => CALLS,
+    }
 }
 
 async fn in_time<T>(guest: &Guest, step: impl Future<Output = T>) -> T {
     let began = Instant::now();
     let outcome = step.await;
-    assert!(began.elapsed() < STEP_MAX, "{}: {} ms", guest.name, began.elapsed().as_millis());
+    let longest = if guest.slow { SLOW_STEP_MAX } else { STEP_MAX };
+    assert!(began.elapsed() < longest, "{}: {} ms", guest.name, began.elapsed().as_millis());
     outcome
 }
 
@@ -335,8 +344,8 @@ fn assert_says(guest: &Guest, text: &str) {
 fn policy_limits() -> Limits {
     Limits {
         compile_deadline: Duration::from_secs(20),
-        configure_deadline: Duration::from_millis(600),
-        call_deadline: Duration::from_millis(200),
+        configure_deadline: Duration::from_millis(150),
+        call_deadline: Duration::from_millis(100),
         ..Limits::policy()
     }
 }
@@ -344,7 +353,7 @@ fn policy_limits() -> Limits {
 fn sink_limits() -> Limits {
     Limits {
         compile_deadline: Duration::from_secs(20),
-        configure_deadline: Duration::from_millis(600),
+        configure_deadline: Duration::from_millis(150),
         call_deadline: Duration::from_millis(400),
         compute_deadline: Duration::from_millis(100),
         ..Limits::sink()

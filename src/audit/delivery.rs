@@ -35,6 +35,9 @@ pub trait Carry: Send {
     /// Takes a batch. An error says what went wrong, for operators.
     async fn write(&mut self, batch: &[Entry]) -> Result<WriteOutcome, CarryError>;
 
+    /// What it last warned of, since this was asked.
+    fn complaint(&self) -> Option<String>;
+
     /// What its instances have used so far.
     fn figures(&self) -> CarrierFigures;
 }
@@ -182,6 +185,7 @@ impl Delivery {
         let started = Instant::now();
         let outcome = carrier.write(batch).await;
         self.progress.figures().instance(&carrier.figures());
+        let complaint = carrier.complaint();
         let (why, wanted) = match outcome {
             Ok(WriteOutcome::Written) => {
                 self.advance(batch, after, started);
@@ -200,7 +204,7 @@ impl Delivery {
             }
             Ok(WriteOutcome::Retry(after_ms)) => {
                 self.progress.figures().retried();
-                (None, after_ms.map(|ms| Duration::from_millis(ms.into()).min(RETRY_AFTER_MAX)))
+                (complaint, after_ms.map(|ms| Duration::from_millis(ms.into()).min(RETRY_AFTER_MAX)))
             }
             Err(fault) => {
                 self.progress.figures().faulted(fault.code);

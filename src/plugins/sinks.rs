@@ -22,7 +22,9 @@ use super::outside::{Outputs, granted, reach};
 use super::status::PluginStatus;
 use crate::audit::Journal;
 use crate::audit::cursor::Cursor;
-use crate::audit::delivery::{Carry, CarrierFigures, CarryError, Delivery, DeliverySettings, KeptPlace, Order, Orders, Progress};
+use crate::audit::delivery::{
+    CarrierFigures, Carry, CarryError, Delivery, DeliverySettings, KeptPlace, Order, Orders, Progress,
+};
 use crate::audit::required::Required;
 use crate::config::{Config, SinkConfig, SinkFrom};
 
@@ -247,6 +249,10 @@ impl Carry for LiveSink {
     async fn write(&mut self, batch: &[Entry]) -> Result<WriteOutcome, CarryError> {
         let outcome = self.plugin.write(batch).await;
         outcome.map_err(|fault| CarryError { code: fault.code(), text: fault.to_string() })
+    }
+
+    fn complaint(&self) -> Option<String> {
+        self.plugin.log().take_complaint()
     }
 
     fn figures(&self) -> CarrierFigures {

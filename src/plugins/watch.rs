@@ -68,7 +68,8 @@ impl ConfigFile {
 
     /// A file that is gone, or that somebody is about to write anew, takes no policy away. To have none, say so: `[plugins]` alone.
     fn refuse_if_gone(&self, read: &Config) -> Result<(), ConfigError> {
-        let is_bare = *read == Config::default() && std::fs::read_to_string(&self.path).is_ok_and(|text| text.trim().is_empty());
+        let is_bare =
+            *read == Config::default() && std::fs::read_to_string(&self.path).is_ok_and(|text| text.trim().is_empty());
         let is_gone = self.was_there && !self.path.exists();
         if is_gone || is_bare && self.was_there {
             let message = if is_gone { "is gone" } else { "is empty" };

@@ -67,7 +67,12 @@ fn bombs() -> Vec<Guest> {
     };
     let function = |name: &str, attack: &str, must: &[&str], body: Vec<u8>| of(name, attack, must, functions(&[body]));
     let mut guests = vec![
-        function("bomb-function-2-mib", "2 MiB in one function", &["admission function-too-large"], body(0, &[0x01].repeat(2 << 20))),
+        function(
+            "bomb-function-2-mib",
+            "2 MiB in one function",
+            &["admission function-too-large"],
+            body(0, &[0x01].repeat(2 << 20)),
+        ),
         function("bomb-arithmetic", "700 KB of arithmetic in one function", any, arithmetic(40_000)),
         function("bomb-branches", "50,000 branches on 1,000 locals", heavy, branches(50_000, 1_000)),
         function("bomb-locals", "50,000 locals", heavy, body(50_000, &[])),
@@ -90,7 +95,12 @@ fn bombs() -> Vec<Guest> {
         of("cap-functions", "59,000 functions", any, functions(&vec![body(0, &[]); 59_000])),
         of("cap-types", "4,900 types of a module", any, types(4_900)),
         of("cap-globals", "1,900 globals", any, globals(1_900)),
-        of("cap-all-states", "16 functions of 2,000 branches on 900 locals", any, functions(&vec![branches(2_000, 900); 16])),
+        of(
+            "cap-all-states",
+            "16 functions of 2,000 branches on 900 locals",
+            any,
+            functions(&vec![branches(2_000, 900); 16]),
+        ),
         of("cap-all-loops", "200 functions of 95 loops within each other", any, functions(&vec![loops(95, 100); 200])),
     ];
     guests.extend(bombs_of_components(any, heavy));
@@ -126,13 +136,20 @@ fn bombs_of_components(any: &[&str], heavy: &[&str]) -> Vec<Guest> {
         ),
         in_component("bomb-type-depth", "a type of 2^60 fields", any, &doubled(60)),
         guest("bomb-nested-components", "components within each other, 100,000 deep", COMPILE, heavy, deep(100_000)),
-        guest("bomb-nested-types", "instance types within each other, 100,000 deep", COMPILE, heavy, deep_types(100_000)),
+        guest(
+            "bomb-nested-types",
+            "instance types within each other, 100,000 deep",
+            COMPILE,
+            heavy,
+            deep_types(100_000),
+        ),
     ]
 }
 
 fn guest(name: &str, attack: &str, row: &str, must: &[&str], bytes: Vec<u8>) -> Guest {
     let must: Vec<Must> = must.iter().flat_map(|text| super::parse_must(text)).collect();
-    let slow = ["cap-all-states", "cap-branches", "cap-functions", "cap-all-loops", "cap-types", "cap-states"].contains(&name);
+    let slow =
+        ["cap-all-states", "cap-branches", "cap-functions", "cap-all-loops", "cap-types", "cap-states"].contains(&name);
     let flat = row == LOAD && !name.starts_with("flipped") && !name.starts_with("truncated");
     let (name, attack, row) = (format!("made/{name}"), attack.to_owned(), row.to_owned());
     Guest { name, world: World::Policy, attack, row, must, says: None, flat, wasi: false, slow, bytes }

@@ -2,6 +2,8 @@
 //! needed. `host/tests/hostile.rs` runs them against the host's library; `cargo run -p origan-codec-host --example hostile -- OUTDIR`
 //! writes them as `.wasm`, for any other host.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod bombs;
 
 use std::path::{Path, PathBuf};
@@ -162,5 +164,8 @@ fn text_of(path: &Path) -> String {
 fn folder_of_corpus() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let places = ["tests/hostile", "../tests/hostile"].map(|place| package.join(place));
-    places.into_iter().find(|place| place.join("policy.skeleton.wat").is_file()).expect("tests/hostile is in the repository")
+    places
+        .into_iter()
+        .find(|place| place.join("policy.skeleton.wat").is_file())
+        .expect("tests/hostile is in the repository")
 }

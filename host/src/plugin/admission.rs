@@ -21,7 +21,7 @@ use super::engine::Engines;
 use super::fault::{Fault, printable};
 use super::outside::Outside;
 use super::policy::{self, PolicyPlugin};
-use super::scan::{Kind, Scan};
+use super::scan::Kind;
 use super::sink::{self, SinkPlugin};
 use super::snapshot::{self, Snapshot};
 pub use candidate::Candidate;
@@ -39,10 +39,10 @@ impl Engines {
         candidate.refuse_limits_beyond_the_pool()?;
         let (engines, taken) = (self.clone(), candidate.clone());
         let making = self.on_thread(&candidate.limits, move || {
-            let scan = taken.check(Kind::Policy, false, false)?;
+            taken.check(Kind::Policy, false, false)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
             let runtime = runtime.map_err(|error| AdmissionError::Thread(error.to_string()))?;
-            let plugin = engines.make_policy(&taken, &scan, &runtime)?;
+            let plugin = engines.make_policy(&taken, &runtime)?;
             if let Some(cases) = &taken.cases {
                 let linked = Linked::Policy(engines.link(&compile(&engines.policies, &taken.bytes)?, taken.wasi)?);
                 runtime.block_on(cases.must_pass(&engines, &taken, &linked))?;
@@ -102,15 +102,9 @@ impl Engines {
     }
 
     /// Blocks: configures, compiles, links, asks what it needs.
-    fn make_policy(
-        &self,
-        candidate: &Candidate,
-        scan: &Scan,
-        runtime: &Runtime,
-    ) -> Result<PolicyPlugin, AdmissionError> {
+    fn make_policy(&self, candidate: &Candidate, runtime: &Runtime) -> Result<PolicyPlugin, AdmissionError> {
         let Candidate { bytes, settings, limits, log, wasi, .. } = candidate;
-        let version = &scan.settings_version;
-        let configuring = snapshot::configure_policy(self, bytes, version, settings, limits, log.clone(), *wasi);
+        let configuring = snapshot::configure_policy(self, bytes, settings, limits, log.clone(), *wasi);
         match runtime.block_on(configuring).map_err(AdmissionError::Configure)? {
             Snapshot::Taken(snapshot) => {
                 let pre = self.link(&compile(&self.policies, &snapshot)?, *wasi)?;
@@ -134,30 +128,41 @@ impl Engines {
     }
 
     /// A policy that configures each instance, once it has taken its settings the first time.
-pub(super) async fn configured_afresh(
+    pub(super) async fn configured_afresh(
         &self,
         pre: &PolicyPre,
         candidate: &Candidate,
     ) -> Result<PolicyPlugin, AdmissionError> {
-    let Candidate { settings, limits, log, wasi, .. } = candidate;
-    let mut store = policy::store(pre.engine(), &self.clock, limits, log.clone(), limits.configure_deadline);
-    let calling = async {
-        let instance = pre.instantiate_async(&mut store).await?;
-        let configure = instance.origan_codec_settings().func_configure();
-        configure.call_async(&mut store, (&**settings,)).await
-    };
-    match calling.await {
-        Ok((Ok(()),)) => {}
-        Ok((Err(problems),)) => {
-            let problems = problems.into_iter();
-            let problems = problems.map(|problem| Problem { path: problem.path, message: problem.message });
-            return Err(AdmissionError::Settings(problems.collect()));
+        let Candidate { settings, limits, log, wasi, .. } = candidate;
+        let mut store = policy::store(pre.engine(), &self.clock, limits, log.clone(), limits.configure_deadline);
+        let calling = async {
+            let instance = pre.instantiate_async(&mut store).await?;
+            let configure = instance.origan_codec_settings().func_configure();
+            configure.call_async(&mut store, (&**settings,)).await
+        };
+        let calling = tokio::time::timeout(limits.configure_deadline * policy::WALL_FACTOR, calling);
+        let Ok(called) = calling.await else {
+            return Err(AdmissionError::Configure(Fault::Timeout(", waiting in an import".into())));
+        };
+        match called {
+            Ok((Ok(()),)) => {}
+            Ok((Err(problems),)) => {
+                let problems = problems.into_iter();
+                let problems = problems.map(|problem| Problem { path: problem.path, message: problem.message });
+                return Err(AdmissionError::Settings(problems.collect()));
+            }
+            Err(error) => return Err(AdmissionError::Configure(Fault::of(&error, store.data().meter.refused()))),
         }
-        Err(error) => return Err(AdmissionError::Configure(Fault::of(&error, store.data().meter.refused()))),
+        let making = PolicyPlugin::new(
+            pre.clone(),
+            self.clock.clone(),
+            limits.clone(),
+            log.clone(),
+            Some(settings.clone()),
+            *wasi,
+        );
+        making.await.map_err(AdmissionError::Configure)
     }
-    let making = PolicyPlugin::new(pre.clone(), self.clock.clone(), limits.clone(), log.clone(), Some(settings.clone()), *wasi);
-    making.await.map_err(AdmissionError::Configure)
-}
 }
 
 fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, AdmissionError> {
@@ -167,4 +172,3 @@ fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, AdmissionError> {
 fn compile_error(error: &wasmtime::Error) -> AdmissionError {
     AdmissionError::Compile(printable(&format!("{error:#}")))
 }
-

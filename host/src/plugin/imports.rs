@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use super::fault::printable;
+
 /// Bytes of a message, fields of a line and bytes of each that are kept.
 const MESSAGE_BYTES_MAX: usize = 2_048;
 const FIELDS_MAX: usize = 16;
@@ -42,6 +44,8 @@ pub struct PluginLog {
     plugin: String,
     bucket: Mutex<Bucket>,
     dropped: AtomicU64,
+    /// The last warning or error.
+    complaint: Mutex<Option<String>>,
     /// Lines are kept here rather than written, for whoever tests a plugin.
     kept: Option<Mutex<Vec<LogLine>>>,
 }
@@ -65,12 +69,17 @@ impl PluginLog {
 
     fn with(plugin: &str, kept: Option<Mutex<Vec<LogLine>>>) -> Self {
         let bucket = Mutex::new(Bucket { lines: BURST, filled: Instant::now() });
-        Self { plugin: plugin.to_owned(), bucket, dropped: AtomicU64::new(0), kept }
+        Self { plugin: plugin.to_owned(), bucket, dropped: AtomicU64::new(0), complaint: Mutex::default(), kept }
     }
 
     /// Lines that were too many.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The last warning or error since this was asked.
+    pub fn take_complaint(&self) -> Option<String> {
+        self.complaint.lock().ok().and_then(|mut complaint| complaint.take())
     }
 
     /// What was kept since the last time.
@@ -87,6 +96,11 @@ impl PluginLog {
         let fields = fields.take(FIELDS_MAX);
         let fields = fields.map(|(name, value)| (cut(name, FIELD_BYTES_MAX), cut(value, FIELD_BYTES_MAX)));
         let line = LogLine { level, message: cut(message, MESSAGE_BYTES_MAX), fields: fields.collect() };
+        if matches!(level, LogLevel::Warn | LogLevel::Error)
+            && let Ok(mut complaint) = self.complaint.lock()
+        {
+            *complaint = Some(printable(&line.message));
+        }
         match self.kept.as_ref().map(Mutex::lock) {
             Some(Ok(mut kept)) => kept.push(line),
             Some(Err(_)) => {}
@@ -137,7 +151,7 @@ mod tests {
         let log = PluginLog::kept("loud");
         let long = "é".repeat(10_000);
         for _ in 0..10_000 {
-            log.emit(LogLevel::Info, &long, std::iter::repeat(("k", &*long)).take(1_000));
+            log.emit(LogLevel::Info, &long, std::iter::repeat_n(("k", &*long), 1_000));
         }
         let lines = log.take();
         assert!((100..200).contains(&lines.len()), "{}", lines.len());

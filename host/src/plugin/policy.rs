@@ -27,7 +27,7 @@ const REASON_LEN_MAX: usize = 1_024;
 const TICKS_UNWATCHED: u64 = 2;
 const TICKS_WATCHED: u64 = 4;
 /// A machine that is busy with others may need so many times a decision's compute time by the clock.
-const WALL_FACTOR: u32 = 25;
+pub(super) const WALL_FACTOR: u32 = 25;
 
 /// A policy that may go live.
 pub struct PolicyPlugin {
@@ -161,7 +161,8 @@ impl PolicyPlugin {
             let needs = instance.origan_codec_policy().func_needs();
             needs.call_async(&mut store, ()).await.map(|(needs,)| needs)
         };
-        let outcome = outcome.await;
+        let outcome = tokio::time::timeout(self.limits.call_deadline * WALL_FACTOR, outcome).await;
+        let outcome = outcome.map_err(|_| Fault::Timeout(", waiting in an import".into()))?;
         outcome.map_err(|error| Fault::of(&error, store.data().meter.refused()))
     }
 
@@ -208,8 +209,12 @@ pub(super) fn linker(engine: &Engine, wasi: bool) -> wasmtime::Result<Linker<Pol
 pub(super) fn store(
     engine: &Engine,
     clock: &Arc<Clock>,
-    limits: &Limits, log: Arc<PluginLog>, deadline: Duration) -> Store<PolicyState> {
-    let mut store = Store::new(engine, PolicyState { meter: Meter::new(limits), log, wasi: None, _at_work: clock.begin() });
+    limits: &Limits,
+    log: Arc<PluginLog>,
+    deadline: Duration,
+) -> Store<PolicyState> {
+    let mut store =
+        Store::new(engine, PolicyState { meter: Meter::new(limits), log, wasi: None, _at_work: clock.begin() });
     store.limiter(|state| &mut state.meter);
     store.set_hostcall_fuel(limits.transfer_bytes);
     watch(&mut store, deadline);
@@ -218,7 +223,7 @@ pub(super) fn store(
 
 /// Ends what computes for longer than `deadline`. Time that the machine gives to others does not count, within reason: the processor
 /// time of this thread is asked for, but not before a call has lasted longer than nearly all do.
-fn watch(store: &mut Store<PolicyState>, deadline: Duration) {
+pub(super) fn watch(store: &mut Store<PolicyState>, deadline: Duration) {
     store.set_epoch_deadline(TICKS_UNWATCHED);
     let budget = deadline.saturating_sub(TICK * TICKS_UNWATCHED as u32);
     let mut since = None;

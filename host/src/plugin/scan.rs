@@ -36,8 +36,6 @@ pub struct Scan {
     pub largest_function_bytes: usize,
     /// Core modules.
     pub core_modules: usize,
-    /// Version of its `settings`, such as `0.1.0`.
-    pub(super) settings_version: String,
 }
 
 /// Not a component that this host could run.
@@ -112,10 +110,9 @@ impl Scan {
             return Err(wrong_world("policy, audit-sink, secret-provider or key-provider", &found.exports));
         };
         let settings = exported(&found.exports, "settings");
-        let version = settings.ok_or_else(|| wrong_world("settings", &found.exports))?;
+        settings.ok_or_else(|| wrong_world("settings", &found.exports))?;
         Ok(Self {
             kind,
-            settings_version: version.to_owned(),
             imports: found.imports,
             exports: found.exports,
             functions: found.functions,

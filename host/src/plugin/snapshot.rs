@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
-use wasmtime::Trap;
-use wasmtime::component::Val;
-use wasmtime_wizer::Wizer;
+use wasmtime::component::Component;
+use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 
 use super::admission::Problem;
+use super::bindings::policy::{PolicyPlugin, PolicyPluginPre};
 use super::engine::Engines;
 use super::fault::{Fault, printable};
 use super::imports::PluginLog;
 use super::limits::Limits;
-use super::policy::{linker, store};
+use super::policy::{WALL_FACTOR, linker, store, watch};
 
 /// How `configure` went.
 pub(super) enum Snapshot {
@@ -30,64 +30,54 @@ pub(super) enum Snapshot {
 pub(super) async fn configure_policy(
     engines: &Engines,
     bytes: &[u8],
-    version: &str,
     settings: &str,
     limits: &Limits,
     log: Arc<PluginLog>,
     wasi: bool,
 ) -> Result<Snapshot, Fault> {
+    let impossible = |error: &wasmtime::Error| Ok(Snapshot::Impossible(printable(&format!("{error:#}"))));
     let engine = &engines.snapshots;
-    let mut store = store(engine, &engines.clock, limits, log, limits.configure_deadline);
-    // The snapshot is read through the same door as everything that a guest hands over.
-    store.set_hostcall_fuel(limits.memory_bytes + limits.transfer_bytes);
-    let linker = linker(engine, wasi).map_err(|error| Fault::Trap(error.to_string()))?;
     let mut wizer = Wizer::new();
-    wizer.init_func(format!("origan:codec/settings.configure@{version}({})", wave_text(settings)));
     wizer.keep_init_func(true);
-    let outcome = wizer
-        .run_component(&mut store, bytes, async |store, component| linker.instantiate_async(store, component).await)
-        .await;
-    match outcome {
-        Ok((component, answers)) => Ok(match refusal(&answers) {
-            None => Snapshot::Taken(component),
-            Some(problems) => Snapshot::Refused(problems),
-        }),
-        Err(error) if error.downcast_ref::<Trap>().is_some() || store.data().meter.refused().is_some() => {
-            Err(Fault::of(&error, store.data().meter.refused()))
-        }
-        Err(error) => Ok(Snapshot::Impossible(printable(&format!("{error:#}")))),
-    }
-}
-
-/// A text as WAVE writes it.
-fn wave_text(text: &str) -> String {
-    let mut written = String::with_capacity(text.len() + 16);
-    written.push('"');
-    for c in text.chars() {
-        if matches!(c, '"' | '\\') {
-            written.push('\\');
-        }
-        written.push(c);
-    }
-    written.push('"');
-    written
-}
-
-/// The problems that `configure` answered; none if it took the settings.
-fn refusal(answers: &[Val]) -> Option<Vec<Problem>> {
-    let Some(Val::Result(Err(problems))) = answers.first() else { return None };
-    let Some(Val::List(problems)) = problems.as_deref() else { return Some(Vec::new()) };
-    let read = |problem: &Val| match problem {
-        Val::Record(fields) => {
-            let text = |name: &str| {
-                fields.iter().find_map(|(key, value)| match value {
-                    Val::String(text) if key == name => Some(text.clone()),
-                    _ => None,
-                })
-            };
-            Problem { path: text("path").unwrap_or_default(), message: text("message").unwrap_or_default() }
-        }
-        _ => Problem { path: String::new(), message: String::new() },
+    let (context, instrumented) = match wizer.instrument_component(bytes) {
+        Ok(instrumented) => instrumented,
+        Err(error) => return impossible(&error),
     };
-    Some(problems.iter().map(read).collect())
+    let linker = linker(engine, wasi).map_err(|error| Fault::Trap(error.to_string()))?;
+    // What cannot be compiled or linked as it is will be told when that is tried.
+    let component = Component::from_binary(engine, &instrumented);
+    let linked = component.and_then(|component| linker.instantiate_pre(&component)).and_then(PolicyPluginPre::new);
+    let pre = match linked {
+        Ok(pre) => pre,
+        Err(error) => return impossible(&error),
+    };
+    let mut store = store(engine, &engines.clock, limits, log, limits.configure_deadline);
+    let calling = async {
+        let instance = pre.instance_pre().instantiate_async(&mut store).await?;
+        let plugin = PolicyPlugin::new(&mut store, &instance)?;
+        let (outcome,) = plugin.origan_codec_settings().func_configure().call_async(&mut store, (settings,)).await?;
+        Ok((instance, outcome))
+    };
+    let called: wasmtime::Result<_> = match tokio::time::timeout(limits.configure_deadline * WALL_FACTOR, calling).await
+    {
+        Ok(called) => called,
+        Err(_) => return Err(Fault::Timeout(", waiting in an import".into())),
+    };
+    let instance = match called {
+        Ok((instance, Ok(()))) => instance,
+        Ok((_, Err(problems))) => {
+            let problems = problems.into_iter();
+            let problems = problems.map(|problem| Problem { path: problem.path, message: problem.message });
+            return Ok(Snapshot::Refused(problems.collect()));
+        }
+        Err(error) => return Err(Fault::of(&error, store.data().meter.refused())),
+    };
+    // The snapshot is read through the same door as everything that a guest hands over.
+    store.set_hostcall_fuel(limits.memory_bytes);
+    watch(&mut store, limits.configure_deadline);
+    let mut configured = WasmtimeWizerComponent { store: &mut store, instance };
+    match wizer.snapshot_component(&context, &mut configured).await {
+        Ok(snapshot) => Ok(Snapshot::Taken(snapshot)),
+        Err(error) => impossible(&error),
+    }
 }

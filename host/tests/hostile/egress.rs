@@ -54,7 +54,8 @@ async fn an_address_that_is_not_public_takes_a_grant_whatever_its_spelling() {
     for (origin, urls) in [
         (
             format!("http://127.0.0.1:{port}"),
-            ["127.0.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "127.1", "127.0.0.1.", "１２７.0.0.1"].as_slice(),
+            ["127.0.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "127.1", "127.0.0.1.", "１２７.0.0.1"]
+                .as_slice(),
         ),
         (format!("http://localhost:{port}"), &["localhost", "LOCALHOST"]),
         (format!("http://[::1]:{port}"), &["[::1]", "[0:0:0:0:0:0:0:1]"]),
@@ -110,17 +111,28 @@ async fn a_url_is_sent_as_one_target_to_its_own_origin() {
         assert!(!lines[1..].iter().any(|line| line.to_ascii_lowercase().starts_with("x-injected")), "{lines:?}");
         assert!(lines.contains(&&*format!("host: 127.0.0.1:{}", server.port())), "{lines:?}");
     }
-    for url in ["", "/", "a", "//a", "127.0.0.1", "file:///etc/passwd", "ftp://a/", "gopher://a/", "data:,a", "http://", "javascript:1"]
-        .map(str::to_owned)
-        .into_iter()
-        .chain([
-            format!("http://user@127.0.0.1:{}/", server.port()),
-            format!("http://user:word@127.0.0.1:{}/", server.port()),
-            format!("http://127.0.0.1:{}@evil.example/", server.port()),
-            format!("{base}/#fragment"),
-            format!("http://127.0.0.1:{}/", 70_000),
-        ])
-    {
+    for url in [
+        "",
+        "/",
+        "a",
+        "//a",
+        "127.0.0.1",
+        "file:///etc/passwd",
+        "ftp://a/",
+        "gopher://a/",
+        "data:,a",
+        "http://",
+        "javascript:1",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain([
+        format!("http://user@127.0.0.1:{}/", server.port()),
+        format!("http://user:word@127.0.0.1:{}/", server.port()),
+        format!("http://127.0.0.1:{}@evil.example/", server.port()),
+        format!("{base}/#fragment"),
+        format!("http://127.0.0.1:{}/", 70_000),
+    ]) {
         assert!(matches!(guest.send(get(&url)).await, Err(SendError::InvalidRequest(_))), "{url}");
     }
     assert_eq!(server.seen(), Vec::<String>::new(), "nothing was sent");
@@ -175,7 +187,9 @@ async fn a_credential_goes_to_its_own_origin_and_no_other() {
     let foreign = server.grant(&other.url(""), &["127.0.0.0/8"], &[]);
     let guest = granted(&[own, foreign]);
     let with = |url: String, name: &str| HttpRequest { credential: Some(name.to_owned()), ..get(&url) };
-    for (url, name) in [(other.url("/"), "vault"), (server.url("/"), "other"), (server.url("/"), ""), (server.url("/"), "../vault")] {
+    for (url, name) in
+        [(other.url("/"), "vault"), (server.url("/"), "other"), (server.url("/"), ""), (server.url("/"), "../vault")]
+    {
         match guest.send(with(url.clone(), name)).await {
             Err(SendError::NotGranted(why)) => assert!(why.contains("no credential"), "{why}"),
             other => panic!("{url} {name}: {other:?}"),
@@ -199,7 +213,8 @@ async fn a_credential_that_the_server_repeats_does_not_reach_the_guest() {
         headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         ..get(&server.url(path))
     };
-    for path in ["/echo", "/echo-in-header", "/echo-in-header-name", "/echo-twice", "/echo-in-pieces", "/echo-as-gzip"] {
+    for path in ["/echo", "/echo-in-header", "/echo-in-header-name", "/echo-twice", "/echo-in-pieces", "/echo-as-gzip"]
+    {
         let outcome = guest.send(with(path, &[])).await;
         let shown = match &outcome {
             Ok(HttpResponse { headers, body, .. }) => format!("{headers:?} {}", String::from_utf8_lossy(body)),
@@ -387,9 +402,8 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<String>>>) {
 
 /// None where the connection ends.
 async fn answer(stream: &mut TcpStream, path: &str, request: &str) -> Option<()> {
-    let whole = |headers: &str, body: &str| {
-        format!("HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
-    };
+    let whole =
+        |headers: &str, body: &str| format!("HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
     let authorization = request.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or("none");
     let secret = authorization.trim_start_matches("Bearer ");
     let pause = || tokio::time::sleep(Duration::from_millis(20));

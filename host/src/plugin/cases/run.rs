@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::script::Script;
 use super::{
-    CASE_CHAIN, CASE_TIME_MS, Case, CaseBatch, CaseCaller, CaseQuery, CaseVariable, Cases, Example, ExpectedRetry, Expectation,
-    RetryAfter, Word,
+    CASE_CHAIN, CASE_TIME_MS, Case, CaseBatch, CaseCaller, CaseQuery, CaseVariable, Cases, Example, Expectation,
+    ExpectedRetry, RetryAfter, Word,
 };
 use crate::plugin::admission::{AdmissionError, Candidate, PolicyPre, Problem, SinkPre};
 use crate::plugin::engine::Engines;
@@ -115,7 +115,9 @@ impl Cases {
     ) -> Result<Vec<String>, AdmissionError> {
         let script = Arc::new(Script::of(case));
         let (limits, log) = (candidate.limits.clone(), candidate.log.clone());
-        let made = SinkPlugin::new(pre.clone(), engines.clock.clone(), limits, log, script.clone(), self.settings_of(case)).await;
+        let made =
+            SinkPlugin::new(pre.clone(), engines.clock.clone(), limits, log, script.clone(), self.settings_of(case))
+                .await;
         let mut plugin = match made.map_err(AdmissionError::from) {
             Ok(plugin) => plugin,
             Err(AdmissionError::Settings(problems)) => return Ok(case.complaints_of_problems(&problems)),
@@ -182,7 +184,8 @@ impl Case {
             (Expectation::Word(Word::Allow), Decision::Allow)
             | (Expectation::Word(Word::Abstain), Decision::Abstain) => true,
             (Expectation::Deny(expected), Decision::Deny(denial)) => {
-                expected.deny == denial.code && expected.reason.as_ref().is_none_or(|part| denial.reason.contains(&**part))
+                expected.deny == denial.code
+                    && expected.reason.as_ref().is_none_or(|part| denial.reason.contains(&**part))
             }
             _ => false,
         };

@@ -3,46 +3,23 @@
 //! An origin is scheme, host and port, exactly. Its name is resolved for each connection, the addresses are checked, and those same
 //! addresses are connected to: a name that answers differently the second time gains nothing.
 
+mod request;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, header};
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use url::{Host, Url};
+use url::Url;
 
 use super::address::may_reach;
 use super::credential::Credential;
 use super::{HttpRequest, HttpResponse, SendError};
 use crate::plugin::fault::printable;
-
-const METHODS: [Method; 6] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD];
-const HEADERS_MAX: usize = 64;
-/// Headers that are the host's: they concern the connection, its framing, or who asks.
-const RESERVED_HEADERS: [&str; 14] = [
-    "host",
-    "authorization",
-    "proxy-authorization",
-    "proxy-authenticate",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "proxy-connection",
-    "keep-alive",
-    "te",
-    "trailer",
-    "upgrade",
-    "expect",
-    "http2-settings",
-];
-
-/// With a credential, these too: a server that repeats it compressed or in part would get it past [`CredentialValue::redact`].
-///
-/// [`CredentialValue::redact`]: super::credential::CredentialValue::redact
-const RESERVED_WITH_CREDENTIAL: [HeaderName; 3] = [header::ACCEPT_ENCODING, header::RANGE, header::IF_RANGE];
+use request::{METHODS, RESERVED_WITH_CREDENTIAL, headers, literal_address, parse_url};
 
 /// An origin that a plugin may send requests to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +134,9 @@ impl Egress {
             let header = credential.header_value(&value).map_err(|error| SendError::Connect(error.to_string()))?;
             let reserved = RESERVED_WITH_CREDENTIAL.iter().chain([&credential.header]);
             if let Some(name) = reserved.into_iter().find(|name| headers.contains_key(*name)) {
-                return Err(SendError::InvalidRequest(format!("beside a credential, the header `{name}` is the host's to set")));
+                return Err(SendError::InvalidRequest(format!(
+                    "beside a credential, the header `{name}` is the host's to set"
+                )));
             }
             secret = Some((credential.header.clone(), header, value));
         }
@@ -213,46 +192,6 @@ pub fn parse_origin(text: &str) -> Result<String, EgressError> {
         && url.password().is_none()
         && !text.ends_with('/');
     if is_bare { Ok(url.origin().ascii_serialization()) } else { Err(wrong()) }
-}
-
-fn parse_url(text: &str) -> Result<Url, SendError> {
-    let invalid = |why: &str| SendError::InvalidRequest(why.to_owned());
-    let url = Url::parse(text).map_err(|_| invalid("the URL is not absolute, or not a URL"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(invalid("the URL's scheme is not http or https"));
-    }
-    // `https://granted@evil/` is evil's.
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid("the URL carries userinfo"));
-    }
-    if url.fragment().is_some() {
-        return Err(invalid("the URL carries a fragment"));
-    }
-    Ok(url)
-}
-
-fn literal_address(url: &Url) -> Option<std::net::IpAddr> {
-    match url.host()? {
-        Host::Ipv4(address) => Some(address.into()),
-        Host::Ipv6(address) => Some(address.into()),
-        Host::Domain(_) => None,
-    }
-}
-
-fn headers(given: &[(String, String)]) -> Result<http::HeaderMap, SendError> {
-    if given.len() > HEADERS_MAX {
-        return Err(SendError::InvalidRequest(format!("more than {HEADERS_MAX} headers")));
-    }
-    let mut headers = http::HeaderMap::new();
-    for (name, value) in given {
-        let wrong = || SendError::InvalidRequest(format!("the header `{}` cannot be sent", printable(name)));
-        let name = HeaderName::try_from(name).map_err(|_| wrong())?;
-        if RESERVED_HEADERS.contains(&name.as_str()) {
-            return Err(SendError::InvalidRequest(format!("the header `{name}` is the host's to set")));
-        }
-        headers.append(name, HeaderValue::try_from(value).map_err(|_| wrong())?);
-    }
-    Ok(headers)
 }
 
 fn client(grant: &OriginGrant, limits: &EgressLimits) -> Result<reqwest::Client, EgressError> {
@@ -357,14 +296,5 @@ mod tests {
         ] {
             assert!(parse_origin(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn headers_that_are_the_hosts_are_refused_in_any_case() {
-        for name in ["Host", "AUTHORIZATION", "content-length", "Transfer-Encoding", "connection", "a b", "", "x\n"] {
-            assert!(headers(&[(name.into(), "v".into())]).is_err(), "{name:?}");
-        }
-        assert!(headers(&[("x".into(), "a\r\nb: c".into())]).is_err());
-        assert!(headers(&[("content-type".into(), "application/json".into())]).is_ok());
     }
 }

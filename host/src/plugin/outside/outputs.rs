@@ -97,7 +97,7 @@ impl Output {
             OutputTarget::Stdout => Open::Stdout,
             OutputTarget::File { dir, name } => {
                 check_file_name(name)?;
-                Open::File(file::Lines::new(dir.join(name)))
+                Open::File(file::Lines::new(dir.join(name), framing == Framing::Newline))
             }
             OutputTarget::Tcp { address } => Open::Peer(Box::new(Peer::tcp(address)?)),
             OutputTarget::Tls { address, ca_pem } => Open::Peer(Box::new(Peer::tls(address, ca_pem.as_deref())?)),
