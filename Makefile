@@ -22,6 +22,7 @@ lint: ## format, clippy, licences, bans and sources of dependencies
 	cargo fmt --all --check --manifest-path plugins/Cargo.toml
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --locked --manifest-path plugins/Cargo.toml --workspace --all-targets --target-dir target/plugins-native -- -D warnings
+	@cargo fetch --locked --quiet
 	target/tools/bin/cargo-deny --offline check bans licenses sources
 
 bench: plugins ## /decrypt-value beside the seed's Node service and a bare axum echo; with policies and without; one decision

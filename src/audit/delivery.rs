@@ -142,6 +142,11 @@ impl Delivery {
                 }
             };
             self.progress.waits_since(batch.first().map(|entry| entry.time));
+            if batch.is_empty() && after.place() != self.cursor.place() {
+                // Nothing of it was a record.
+                self.cursor = after;
+                continue;
+            }
             if batch.is_empty() || self.carrier.is_none() {
                 let carries = self.carrier.is_some();
                 let moves = async {

@@ -3,6 +3,8 @@
 
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxView};
 
+/// Most random bytes in one call.
+const RANDOM_BYTES_MAX: u64 = 64 << 10;
 /// Most handles that a guest may hold.
 const HANDLES_MAX: usize = 1_000;
 
@@ -16,6 +18,7 @@ impl EmptyWasi {
     /// For a policy.
     pub(super) fn pure() -> Self {
         let mut builder = WasiCtx::builder();
+        builder.max_random_size(RANDOM_BYTES_MAX);
         let zeros = || Deterministic::new(vec![0]);
         builder.secure_random(zeros()).insecure_random(zeros()).insecure_random_seed(0);
         builder.wall_clock(Stopped).monotonic_clock(Stopped);
@@ -24,7 +27,7 @@ impl EmptyWasi {
 
     /// For a sink, which lives in time.
     pub(super) fn timed() -> Self {
-        Self::of(WasiCtx::builder().build())
+        Self::of(WasiCtx::builder().max_random_size(RANDOM_BYTES_MAX).build())
     }
 
     fn of(context: WasiCtx) -> Self {
