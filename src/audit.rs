@@ -14,6 +14,7 @@ pub mod record;
 pub mod required;
 mod segment;
 
+pub use canonical::written_len;
 pub use chain::{ChainId, Position, Receipt};
 pub use journal::{AuditUnavailable, Journal, Pending};
 pub use record::{Outcome, Record};

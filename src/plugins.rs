@@ -13,7 +13,7 @@ mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use origan_codec_host::plugin::Engines;
@@ -111,18 +111,24 @@ impl Plugins {
 
     /// Follows the configuration's file and the components' until the process ends; at once when `hurry` is told.
     pub async fn follow(&self, mut file: ConfigFile, hurry: &Notify) {
+        let mut tried = Instant::now();
         loop {
             let is_told = tokio::select! {
                 () = tokio::time::sleep(watch::LOOK_EVERY) => false,
                 () = hurry.notified() => true,
             };
-            if !file.has_changed() && !is_told {
+            // A file that came late, a thread that could not be had: what may pass is tried again by itself.
+            let is_due = tried.elapsed() >= watch::TRY_AGAIN_EVERY && self.status().may_pass();
+            if !file.has_changed() && !is_told && !is_due {
                 continue;
             }
-            while !is_told && {
+            for _ in 0..watch::SETTLES_MAX {
                 tokio::time::sleep(watch::SETTLES_IN).await;
-                file.has_changed()
-            } {}
+                if !file.has_changed() {
+                    break;
+                }
+            }
+            tried = Instant::now();
             let read = file.read_again();
             let mut state = self.state.lock().await;
             let error = match read {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::caller::{Action, Caller};
+use crate::config::DefaultDecision;
 use chain::{Chain, Ruling};
 pub use code::PolicyCode;
 use query::{Facts, Query};
@@ -34,12 +35,20 @@ pub struct Denial {
     pub policy: Option<Arc<str>>,
     /// For the operator.
     pub reason: String,
+    /// Whether the policy was asked for more than it can decide now: what may pass is no final answer.
+    pub is_busy: bool,
 }
 
 /// Every rule that a query must pass.
-#[derive(Default)]
 pub struct Policies {
     chain: ArcSwap<Chain>,
+}
+
+impl Default for Policies {
+    /// Nothing passes before a chain is published.
+    fn default() -> Self {
+        Self { chain: ArcSwap::from_pointee(Chain::new(Vec::new(), Some(DefaultDecision::Deny))) }
+    }
 }
 
 impl Policies {
@@ -58,7 +67,7 @@ impl Policies {
         if caller.may(action) {
             return Ok(());
         }
-        Err(Denial { code: PolicyCode::of("action-not-allowed"), policy: None, reason: String::new() })
+        Err(Denial { code: PolicyCode::of("action-not-allowed"), policy: None, reason: String::new(), is_busy: false })
     }
 
     /// Decides. `facts` holds what the chain's policies asked for.

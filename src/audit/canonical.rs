@@ -14,6 +14,12 @@ pub(super) fn body_of(record: &impl Serialize) -> Vec<u8> {
     body
 }
 
+/// Bytes of `text` as a string of a record, at the most.
+pub fn written_len(text: &str) -> usize {
+    let escaped = |c: char| if c.is_ascii() && !c.is_ascii_control() && !matches!(c, '"' | '\\') { 1 } else { 6 };
+    2 + text.chars().map(escaped).sum::<usize>()
+}
+
 /// Compact JSON in which DEL, C1 controls, line separators and text direction marks are `\u` escapes too.
 struct Harmless;
 
@@ -37,6 +43,13 @@ impl Formatter for Harmless {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_text_is_written_longer_than_it_is_counted() {
+        for text in ["", "plain", "\u{1}\n\"\\", "\u{7f}\u{9b}\u{2028}\u{202e}", "é\u{1f980}"] {
+            assert!(body_of(&text).len() <= written_len(text), "{text:?}");
+        }
+    }
 
     #[test]
     fn what_a_terminal_would_act_on_is_escaped() {

@@ -49,6 +49,33 @@ impl Cursor {
         Self { dir: dir.to_owned(), place }
     }
 
+    /// The line that ends right before it in its segment, without its line feed; none if there is none, or no such place.
+    pub fn line_before(&self) -> io::Result<Option<Vec<u8>>> {
+        let file = match File::open(segment::segment_path(&self.dir, self.place.segment)) {
+            Ok(file) => file,
+            Err(absent) if absent.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(other) => return Err(other),
+        };
+        let mut window = READ_BYTES as u64;
+        loop {
+            let start = self.place.offset.saturating_sub(window);
+            let mut bytes = vec![0; (self.place.offset - start) as usize];
+            if read_whole_at(&file, &mut bytes, start)? < bytes.len() || bytes.pop() != Some(b'\n') {
+                return Ok(None);
+            }
+            match bytes.iter().rposition(|&b| b == b'\n') {
+                Some(at) => return Ok(Some(bytes.split_off(at + 1))),
+                None if start == 0 => return Ok(Some(bytes)),
+                None => window *= 2,
+            }
+        }
+    }
+
+    /// Whether its segment is one that the journal has, or has had.
+    pub fn is_within(&self) -> io::Result<bool> {
+        Ok(segment::list(&self.dir)?.last().is_none_or(|(newest, _)| self.place.segment <= *newest))
+    }
+
     /// Where it is.
     pub fn place(&self) -> Place {
         self.place
@@ -180,6 +207,14 @@ mod tests {
         assert_eq!(lines(&mut cursor, portion), ["d"]);
         assert!(lines(&mut cursor, portion).is_empty());
         assert_eq!(cursor.place(), Place { segment: 3, offset: 2 });
+        assert_eq!(cursor.line_before().expect("readable").as_deref(), Some(&b"d"[..]));
+        let at = |segment, offset| Cursor::at(dir.path(), Place { segment, offset });
+        assert_eq!(at(1, 200_006).line_before().expect("readable").map(|line| line.len()), Some(200_000));
+        assert_eq!(at(1, 2).line_before().expect("readable").as_deref(), Some(&b"a"[..]));
+        for nowhere in [at(1, 0), at(1, 1), at(1, 1 << 30), at(2, 5)] {
+            assert_eq!(nowhere.line_before().expect("readable"), None);
+        }
+        assert!(at(3, 0).is_within().expect("readable") && !at(4, 0).is_within().expect("readable"));
         assert_eq!(cursor.next_line().expect("readable").as_deref(), Some(&b"stop"[..]));
         assert_eq!(cursor.next_line().expect("readable").as_deref(), Some(&b"e"[..]));
         assert_eq!(cursor.next_line().expect("readable"), None);

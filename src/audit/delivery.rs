@@ -6,6 +6,7 @@
 mod place;
 mod progress;
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -108,8 +109,17 @@ impl Delivery {
         let settings = DeliverySettings { portion_lines: 1, portion_bytes: 0 };
         let cursor = match kept.read()? {
             Some(record) => {
-                progress.acked(record.acked);
-                Cursor::at(journal.dir(), record.place)
+                let cursor = Cursor::at(journal.dir(), record.place);
+                if is_of_this_journal(&cursor, &record.acked).map_err(|error| kept.wrong(error))? {
+                    progress.acked(record.acked);
+                    cursor
+                } else {
+                    error!(
+                        sink = name,
+                        "a sink's place is not one of this journal: it begins with the oldest record, some may come twice"
+                    );
+                    Cursor::at_start(journal.dir()).map_err(|error| kept.wrong(error))?
+                }
             }
             None => {
                 // Kept at once: what comes before the first batch is taken is this sink's too.
@@ -124,6 +134,7 @@ impl Delivery {
     /// Until the last order can come.
     pub async fn run(mut self) {
         let mut committed = self.journal.committed();
+        let mut ends = false;
         loop {
             // Taken before the file is looked at: what is read then, up to here, is durable.
             let durable = *committed.borrow_and_update();
@@ -165,7 +176,11 @@ impl Delivery {
                     },
                 }
                 if committed.has_changed().is_err() {
-                    return;
+                    // The journal has ended; once more for what came last.
+                    if ends {
+                        return;
+                    }
+                    ends = true;
                 }
                 continue;
             }
@@ -197,13 +212,20 @@ impl Delivery {
                 return None;
             }
             Ok(WriteOutcome::Rejected(rejected)) => {
-                for (seq, why) in &rejected {
+                if let Some((seq, why)) = rejected.first() {
+                    let (sink, records) = (&self.name, rejected.len());
                     error!(
-                        sink = self.name,
-                        seq, why, "a sink's backend will never take this record; the journal keeps it"
+                        sink,
+                        records,
+                        seq,
+                        why,
+                        "a sink's backend will never take these records, of which this is the first; the journal keeps them"
                     );
                 }
-                self.progress.rejected(rejected.iter().map(|(seq, _)| *seq));
+                self.progress.rejected(rejected.iter().filter_map(|(seq, _)| {
+                    let entry = batch.iter().find(|entry| entry.seq == *seq)?;
+                    Some(Acked { chain: entry.chain.clone(), seq: *seq })
+                }));
                 self.advance(batch, after, started);
                 return None;
             }
@@ -250,7 +272,7 @@ impl Delivery {
         self.progress.delivered(acked);
     }
 
-    fn next_batch(&self, durable: Position) -> std::io::Result<(Cursor, Vec<Entry>)> {
+    fn next_batch(&self, durable: Position) -> io::Result<(Cursor, Vec<Entry>)> {
         let mut after = self.cursor.clone();
         let chain = self.journal.chain();
         let portion = Portion { lines: self.settings.portion_lines, bytes: self.settings.portion_bytes };
@@ -306,6 +328,19 @@ impl Failures {
         let spread = doubled.mul_f64(0.75 + f64::from(chance) / 1024.0);
         wanted.map_or(spread, |wanted| wanted.max(BACK_OFF_MIN))
     }
+}
+
+/// Whether what a sink had last stands where it says: not where a journal was put in another's place, or restored.
+fn is_of_this_journal(cursor: &Cursor, acked: &Acked) -> io::Result<bool> {
+    if !cursor.is_within()? {
+        return Ok(false);
+    }
+    // At the beginning of a segment, or before the first batch, there is nothing to compare.
+    if cursor.place().offset == 0 || acked.chain.is_empty() {
+        return Ok(true);
+    }
+    let Some(line) = cursor.line_before()? else { return Ok(false) };
+    Ok(Line::parse(&line).is_ok_and(|line| line.chain.to_string() == acked.chain && line.at.seq == acked.seq))
 }
 
 /// The record in a line, as a sink gets it.

@@ -72,5 +72,5 @@ async fn has(progress: &Progress, receipt: &Receipt) -> Result<(), AuditUnavaila
     let mut acked = progress.watch();
     // The sender lives as long as `progress`.
     let _ = acked.wait_for(|acked| acked.chain == chain && acked.seq >= receipt.at.seq).await;
-    if progress.has_rejected(receipt.at.seq) { Err(AuditUnavailable) } else { Ok(()) }
+    if progress.has_rejected(&chain, receipt.at.seq) { Err(AuditUnavailable) } else { Ok(()) }
 }

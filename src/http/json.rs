@@ -13,12 +13,13 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 
 use super::problem::{Code, Problem, code_of_envelope};
+use crate::audit::written_len;
 use crate::names::{KeyVersion, NameError, VariableName};
 
 /// Fields of one object that are ignored; more are no oversight.
 const UNKNOWN_FIELDS_MAX: usize = 10_000;
-/// Names of all variables together, in bytes: they go into the record.
-const NAMES_BYTES_MAX: usize = 1 << 20;
+/// Names of all variables together, in bytes as a record writes them: it may hold them twice, and every sink must be able to take it.
+const NAMES_BYTES_MAX: usize = 256 << 10;
 
 /// A JSON object with the fields it knows.
 pub(super) trait Object<'de>: Default {
@@ -171,7 +172,7 @@ impl<'de, V: Variable<'de>> Visitor<'de> for VariablesSeed<'_, V> {
             if variables.len() == trace.variables_max {
                 return Err(trace.refuse(Code::PayloadTooLarge, format!("more than {} variables", trace.variables_max)));
             }
-            names_bytes += name.len();
+            names_bytes += written_len(&name);
             if names_bytes > NAMES_BYTES_MAX {
                 return Err(trace.refuse(Code::PayloadTooLarge, "the names of the variables are too long together"));
             }

@@ -195,6 +195,7 @@ impl IntoResponse for Problem {
 pub(super) fn code_of(cause: Cause) -> Code {
     match cause {
         Cause::Denied { .. } => Code::Denied,
+        Cause::PolicyBusy => Code::Overloaded,
         Cause::Envelope(error) => code_of_envelope(error),
         Cause::UnknownProject => Code::UnknownProject,
         Cause::UnknownDeployment => Code::UnknownDeployment,
@@ -247,6 +248,7 @@ mod tests {
     fn every_cause_has_the_same_name_in_the_record_and_in_the_answer() {
         for cause in [
             Cause::Denied { policy_code: PolicyCode::of("x") },
+            Cause::PolicyBusy,
             Cause::Envelope(ParseEnvelopeError::InvalidBase64),
             Cause::Envelope(ParseEnvelopeError::TooShort),
             Cause::Envelope(ParseEnvelopeError::UnsupportedFormat),

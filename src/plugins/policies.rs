@@ -22,10 +22,10 @@ const PENALTY: u32 = 100;
 /// How long a decision waits for its turn where policies are slow.
 const TURN_DEADLINE: Duration = Duration::from_millis(250);
 
-/// The policies that run, by name.
+/// The policies that run, in their order.
+#[derive(Default)]
 pub(super) struct LoadedPolicies {
     loaded: Vec<Loaded>,
-    slow_turn: Arc<Semaphore>,
 }
 
 struct Loaded {
@@ -36,13 +36,6 @@ struct Loaded {
     error: Option<(&'static str, String)>,
 }
 
-impl Default for LoadedPolicies {
-    fn default() -> Self {
-        // One at a time, of all that are slow: whatever they do, one processor is left to the others.
-        Self { loaded: Vec::new(), slow_turn: Arc::new(Semaphore::new(1)) }
-    }
-}
-
 impl LoadedPolicies {
     /// Loads what `config` names and is not loaded yet, lets go of what it no longer names, and links the chain.
     pub(super) async fn follow(&mut self, engines: &Arc<Engines>, config: &Config) -> Chain {
@@ -51,11 +44,11 @@ impl LoadedPolicies {
         let dir = config.plugins_dir();
         let loading = config.policies.iter().map(|policy| {
             let before = before.remove(&policy.name);
-            let (dir, slow_turn) = (&dir, &self.slow_turn);
+            let dir = &dir;
             async move {
                 let (live, figures) = before.map_or_else(Default::default, |before| (before.live, before.figures));
                 let found = Found::read(dir, &policy.component(), &Limits::policy());
-                match admit(engines, found, live.as_ref(), slow_turn).await {
+                match admit(engines, found, live.as_ref()).await {
                     Ok(admitted) => Loaded { config: policy.clone(), live: Some(admitted), figures, error: None },
                     Err(why) => {
                         let (code, text) = (why.code(), why.to_string());
@@ -104,7 +97,6 @@ async fn admit(
     engines: &Arc<Engines>,
     found: Result<Found, LoadError>,
     live: Option<&(Key, Arc<LivePolicy>)>,
-    slow_turn: &Arc<Semaphore>,
 ) -> Result<(Key, Arc<LivePolicy>), LoadError> {
     let Found { candidate, key } = found?;
     if let Some((_, same)) = live.filter(|(before, _)| *before == key) {
@@ -113,7 +105,7 @@ async fn admit(
     let name = candidate.name.clone();
     let plugin = engines.admit_policy(candidate).await?;
     info!(policy = name, sha256 = %key.digest, snapshot = plugin.is_snapshotted(), "a policy goes live");
-    Ok((key, Arc::new(LivePolicy { plugin, penalty: AtomicU32::new(0), slow_turn: slow_turn.clone() })))
+    Ok((key, Arc::new(LivePolicy { plugin, penalty: AtomicU32::new(0), slow_turn: Semaphore::new(1) })))
 }
 
 impl Loaded {
@@ -134,7 +126,7 @@ impl Loaded {
 struct LivePolicy {
     plugin: PolicyPlugin,
     penalty: AtomicU32,
-    slow_turn: Arc<Semaphore>,
+    slow_turn: Semaphore,
 }
 
 impl LivePolicy {
@@ -163,7 +155,9 @@ impl Evaluate for LivePolicy {
         };
         match &outcome {
             Err(Fault::Timeout(_)) => self.penalty.store(PENALTY, Ordering::Relaxed),
-            _ if self.is_slow() => drop(self.penalty.fetch_sub(1, Ordering::Relaxed)),
+            Ok(_) if self.is_slow() => {
+                let _ = self.penalty.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            }
             _ => {}
         }
         outcome

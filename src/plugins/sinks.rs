@@ -192,6 +192,10 @@ impl Running {
         let batches =
             DeliverySettings { portion_lines: self.config.batch_records, portion_bytes: self.config.batch_bytes };
         let wanted = Live { key: found.key.clone(), reach: reach(config, &self.config), batches };
+        if self.delivery.as_ref().is_some_and(|(_, task)| task.is_finished()) {
+            error!(sink = self.config.name, "a sink's delivery has ended by itself: it begins again");
+            (self.delivery, self.live) = (None, None);
+        }
         if self.live.as_ref() == Some(&wanted) {
             return Ok(());
         }
@@ -200,10 +204,9 @@ impl Running {
             self.delivery = Some(self.begin(runtime, config, journal)?);
         }
         if let Some((orders, _)) = &self.delivery {
-            // Full or ended: it has died, and what is asked next starts it again.
-            if orders.send(Order::Replace(Box::new(plugin), batches)).await.is_err() {
-                self.delivery = None;
-                return Err(LoadError::Grant("its delivery has ended".into()));
+            // Full: it is still at a batch, and policies do not wait for that. It is tried again.
+            if orders.try_send(Order::Replace(Box::new(plugin), batches)).is_err() {
+                return Err(LoadError::Grant("its delivery is still at work on what came before".into()));
             }
         }
         info!(sink = self.config.name, sha256 = %wanted.key.digest, required = self.config.required, "a sink goes live");

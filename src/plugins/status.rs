@@ -24,6 +24,14 @@ pub struct Status {
     pub changed: Option<SystemTime>,
 }
 
+impl Status {
+    /// Whether a plugin is kept back by what may pass by itself.
+    pub(super) fn may_pass(&self) -> bool {
+        let codes = self.policies.iter().chain(&self.sinks).filter_map(|plugin| plugin.error.as_ref());
+        codes.map(|(code, _)| *code).any(|code| matches!(code, "unreadable" | "grant" | "thread"))
+    }
+}
+
 /// One plugin.
 pub struct PluginStatus {
     /// As the operator calls it.

@@ -4,12 +4,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Mode};
 
 /// How often the files are looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long they must have stayed as they are: what is written in place is read when it is whole.
 pub(super) const SETTLES_IN: Duration = Duration::from_millis(50);
+/// Who writes on and on is not waited for.
+pub(super) const SETTLES_MAX: u32 = 20;
+/// How often what may pass is tried again.
+pub(super) const TRY_AGAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// `codec.toml`, and the files that it names for plugins.
 pub struct ConfigFile {
@@ -42,6 +46,10 @@ impl ConfigFile {
         let (was_there, current, running) = (path.exists(), running.clone(), running.clone());
         let mut file = Self { path, running, at_start, current, was_there, seen: Vec::new(), restart_needed: false };
         file.seen = file.stamps();
+        // What has changed since `running` was made of it is found by the first look.
+        if let Some(config) = file.seen.first_mut() {
+            config.1 = None;
+        }
         file
     }
 
@@ -55,27 +63,34 @@ impl ConfigFile {
 
     /// Reads it again: what of it can change now, in place of what ran so far.
     pub(super) fn read_again(&mut self) -> Result<Config, ConfigError> {
+        // Before it is read: what is written meanwhile is another change.
+        let read_as = stamp(&self.path);
         let read = Config::read_or_default(&self.path)?;
-        self.refuse_if_gone(&read)?;
-        self.restart_needed = read.without_plugins() != self.at_start.without_plugins();
         let next = self.running.with_plugins_of(&read)?;
+        self.refuse_if_gone(&next)?;
+        self.restart_needed = read.without_plugins() != self.at_start.without_plugins();
         self.current = next.clone();
         self.was_there |= self.path.exists();
         // The files that it names now.
         self.seen = self.stamps();
+        if let Some(config) = self.seen.first_mut() {
+            config.1 = read_as;
+        }
         Ok(next)
     }
 
-    /// A file that is gone, or that somebody is about to write anew, takes no policy away. To have none, say so: `[plugins]` alone.
-    fn refuse_if_gone(&self, read: &Config) -> Result<(), ConfigError> {
-        let is_bare =
-            *read == Config::default() && std::fs::read_to_string(&self.path).is_ok_and(|text| text.trim().is_empty());
-        let is_gone = self.was_there && !self.path.exists();
-        if is_gone || is_bare && self.was_there {
-            let message = if is_gone { "is gone" } else { "is empty" };
-            return Err(ConfigError::value(self.path.display().to_string(), message));
-        }
-        Ok(())
+    /// A file that is gone, or that breaks off before the policies begin, takes none of them away. Who wants none says so: `[plugins]`
+    /// with a `default`.
+    fn refuse_if_gone(&self, next: &Config) -> Result<(), ConfigError> {
+        let enforced = |config: &Config| config.policies.iter().any(|policy| policy.mode == Mode::Enforce);
+        let message = if self.was_there && !self.path.exists() {
+            "is gone"
+        } else if enforced(&self.current) && !enforced(next) && next.plugins.default.is_none() {
+            "enforces no policy any more: if that is meant, set plugins.default"
+        } else {
+            return Ok(());
+        };
+        Err(ConfigError::value(self.path.display().to_string(), message))
     }
 
     pub(super) fn restart_needed(&self) -> bool {
@@ -93,6 +108,7 @@ impl ConfigFile {
             paths.extend(cases.iter().map(|cases| dir.join(cases)));
         }
         paths.extend(config.outputs.iter().filter_map(|output| output.ca_file.clone()));
+        paths.extend(config.credentials.iter().map(|credential| credential.file.clone()));
         paths.extend(config.sinks.iter().flat_map(|sink| &sink.http).filter_map(|grant| grant.ca_file.clone()));
         paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
     }

@@ -163,10 +163,17 @@ impl Chain {
     /// Any deny wins; the first of them is the one that is told.
     fn conclude(&self, ruling: &mut Ruling) {
         let counting = || ruling.trail.iter().filter(|decided| decided.mode == Mode::Enforce);
-        let denial = counting().find_map(|decided| {
+        // One that will stand is told before one that may pass.
+        let mut denials = counting().filter_map(|decided| {
             let policy = Some(decided.policy.clone());
-            decided.code.map(|code| Denial { code, policy, reason: decided.reason.clone() })
+            let (reason, is_busy) = (decided.reason.clone(), decided.decision == "busy");
+            decided.code.map(|code| Denial { code, policy, reason, is_busy })
         });
+        let first = denials.next();
+        let denial = match first {
+            Some(first) if first.is_busy => Some(denials.find(|denial| !denial.is_busy).unwrap_or(first)),
+            first => first,
+        };
         let is_allowed = counting().any(|decided| decided.decision == "allow");
         if denial.is_some() || is_allowed {
             ruling.denial = denial;
@@ -177,6 +184,7 @@ impl Chain {
             code: PolicyCode::of("no-policy-allows"),
             policy: Some("default".into()),
             reason: "no policy allows this, and none denies it".into(),
+            is_busy: false,
         });
     }
 

@@ -130,11 +130,15 @@ impl Service {
     ) -> Result<Identified, Refusal> {
         match presented {
             PresentedDek::Raw(dek, claimed) => {
-                pending.record().project_id.clone_from(&claimed);
                 let found = self.keys.by_raw_dek(&dek).await?;
-                if let RawDek::Known(known) = &found {
-                    refuse_another_project(claimed.as_ref(), known.project_id())?;
-                    pending.record().project_id = Some(known.project_id().clone());
+                match (&found, claimed) {
+                    (RawDek::Known(known), claimed) => {
+                        pending.record().project_id = Some(known.project_id().clone());
+                        refuse_another_project(claimed.as_ref(), known.project_id())?;
+                    }
+                    // Nobody vouches for the claim, and policies would judge by it.
+                    (RawDek::Unknown(_), Some(_)) => return Err(Cause::DekNotRecognised.into()),
+                    (RawDek::Unknown(_), None) => {}
                 }
                 Ok(Identified::Raw(found))
             }

@@ -29,6 +29,8 @@ pub enum Cause {
         /// Short, public, stable.
         policy_code: PolicyCode,
     },
+    /// A policy is asked for more than it can decide now. May pass.
+    PolicyBusy,
     /// The encrypted value or DEK is not one.
     Envelope(ParseEnvelopeError),
     /// Nothing is known of the project, and no DEK came along.
@@ -70,6 +72,7 @@ impl Cause {
     pub fn code(self) -> &'static str {
         match self {
             Self::Denied { .. } => "denied",
+            Self::PolicyBusy => "overloaded",
             Self::Envelope(ParseEnvelopeError::InvalidBase64) => "invalid_base64",
             Self::Envelope(ParseEnvelopeError::TooShort) => "ciphertext_too_short",
             Self::Envelope(ParseEnvelopeError::UnsupportedFormat) => "unsupported_format",
@@ -101,7 +104,8 @@ impl Cause {
             | Self::DekNotRecognised
             | Self::DekHandleInvalid
             | Self::DekReleaseRefused => Outcome::Denied,
-            Self::Envelope(_)
+            Self::PolicyBusy
+            | Self::Envelope(_)
             | Self::UnknownProject
             | Self::UnknownKeyVersion
             | Self::DekNotPrimary
@@ -137,7 +141,11 @@ impl From<Cause> for Refusal {
 impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
         let internal = denial.policy.map(|policy| format!("policy `{policy}`: {}", denial.reason));
-        Self { internal, ..Cause::Denied { policy_code: denial.code }.into() }
+        let cause = match denial.is_busy {
+            true => Cause::PolicyBusy,
+            false => Cause::Denied { policy_code: denial.code },
+        };
+        Self { internal, ..cause.into() }
     }
 }
 

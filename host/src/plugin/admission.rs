@@ -73,8 +73,11 @@ impl Engines {
         let Candidate { limits, log, settings, .. } = candidate.clone();
         let plugin = SinkPlugin::new(pre.clone(), self.clock.clone(), limits, log, outside, settings).await?;
         if let Some(cases) = &candidate.cases {
-            // A sink gives way every millisecond; it may run here.
-            cases.must_pass(self, &candidate, &Linked::Sink(pre)).await?;
+            // A sink gives way every millisecond; it may run here, for as long as all of its admission may take.
+            let deadline = candidate.limits.compile_deadline + candidate.limits.configure_deadline;
+            let linked = Linked::Sink(pre);
+            let passing = tokio::time::timeout(deadline, cases.must_pass(self, &candidate, &linked));
+            passing.await.unwrap_or(Err(AdmissionError::CompileTimeout(deadline.as_millis())))?;
         }
         Ok(plugin)
     }

@@ -17,8 +17,8 @@ pub(super) use clock::{AtWork, Clock, TICK};
 
 /// Plugins that are compiled at once.
 const ADMISSIONS_MAX: usize = 4;
-/// Instances of policies at once: a decision holds a thread, and there are few of those.
-const POLICY_INSTANCES_MAX: u32 = 64;
+/// Instances of policies at once, at the least: a decision holds a thread, and there are few of those.
+const POLICY_INSTANCES_MIN: u32 = 64;
 /// Frames of a guest's stack that are looked at after a trap.
 const BACKTRACE_FRAMES_MAX: usize = 16;
 /// Bytes of an instance's memory that stay in place between decisions. Covers what a guest in Rust touches.
@@ -84,12 +84,14 @@ fn common() -> Config {
 }
 
 fn pool() -> PoolingAllocationConfig {
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32);
+    let instances = POLICY_INSTANCES_MIN.max(threads.saturating_mul(2));
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(POLICY_INSTANCES_MAX);
-    pool.total_core_instances(POLICY_INSTANCES_MAX * 8);
-    pool.total_memories(POLICY_INSTANCES_MAX * 2);
-    pool.total_tables(POLICY_INSTANCES_MAX * 4);
-    pool.total_stacks(POLICY_INSTANCES_MAX);
+    pool.total_component_instances(instances);
+    pool.total_core_instances(instances * 20);
+    pool.total_memories(instances * 2);
+    pool.total_tables(instances * 4);
+    pool.total_stacks(instances);
     pool.max_core_instances_per_component(20);
     pool.max_memories_per_component(2);
     pool.max_tables_per_component(20);

@@ -43,6 +43,8 @@ pub struct LogLine {
 pub struct PluginLog {
     plugin: String,
     bucket: Mutex<Bucket>,
+    /// For what the host says of it: a guest that talks a lot does not hide its own faults.
+    faults: Mutex<Bucket>,
     dropped: AtomicU64,
     /// The last warning or error.
     complaint: Mutex<Option<String>>,
@@ -68,8 +70,15 @@ impl PluginLog {
     }
 
     fn with(plugin: &str, kept: Option<Mutex<Vec<LogLine>>>) -> Self {
-        let bucket = Mutex::new(Bucket { lines: BURST, filled: Instant::now() });
-        Self { plugin: plugin.to_owned(), bucket, dropped: AtomicU64::new(0), complaint: Mutex::default(), kept }
+        let bucket = || Mutex::new(Bucket { lines: BURST, filled: Instant::now() });
+        Self {
+            plugin: plugin.to_owned(),
+            bucket: bucket(),
+            faults: bucket(),
+            dropped: AtomicU64::new(0),
+            complaint: Mutex::default(),
+            kept,
+        }
     }
 
     /// Lines that were too many.
@@ -89,7 +98,22 @@ impl PluginLog {
     }
 
     pub(super) fn emit<'f>(&self, level: LogLevel, message: &str, fields: impl Iterator<Item = (&'f str, &'f str)>) {
-        if !self.admits() {
+        self.take_in(&self.bucket, level, message, fields);
+    }
+
+    /// What the host says of the plugin.
+    pub(super) fn emit_fault<'f>(&self, message: &str, fields: impl Iterator<Item = (&'f str, &'f str)>) {
+        self.take_in(&self.faults, LogLevel::Warn, message, fields);
+    }
+
+    fn take_in<'f>(
+        &self,
+        bucket: &Mutex<Bucket>,
+        level: LogLevel,
+        message: &str,
+        fields: impl Iterator<Item = (&'f str, &'f str)>,
+    ) {
+        if !admits(bucket) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -118,19 +142,19 @@ impl PluginLog {
             LogLevel::Error => tracing::error!(plugin, ?message, ?fields, "a plugin says"),
         }
     }
+}
 
-    fn admits(&self) -> bool {
-        let Ok(mut bucket) = self.bucket.lock() else { return false };
-        let now = Instant::now();
-        let refill = now.duration_since(bucket.filled).as_secs_f64() * LINES_PER_SECOND;
-        bucket.lines = (bucket.lines + refill).min(BURST);
-        bucket.filled = now;
-        let admits = bucket.lines >= 1.0;
-        if admits {
-            bucket.lines -= 1.0;
-        }
-        admits
+fn admits(bucket: &Mutex<Bucket>) -> bool {
+    let Ok(mut bucket) = bucket.lock() else { return false };
+    let now = Instant::now();
+    let refill = now.duration_since(bucket.filled).as_secs_f64() * LINES_PER_SECOND;
+    bucket.lines = (bucket.lines + refill).min(BURST);
+    bucket.filled = now;
+    let admits = bucket.lines >= 1.0;
+    if admits {
+        bucket.lines -= 1.0;
     }
+    admits
 }
 
 /// The beginning of `text`, at most `bytes` long.

@@ -1,6 +1,7 @@
 //! Policies: a fresh instance for each decision, as `configure` left it.
 
 use std::sync::Arc;
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -114,7 +115,7 @@ impl PolicyPlugin {
         };
         outcome.inspect_err(|fault| {
             let request = [("request", query.request_id), ("action", query.action)];
-            self.log.emit(LogLevel::Warn, &format!("the policy {fault}"), request.into_iter());
+            self.log.emit_fault(&format!("the policy {fault}"), request.into_iter());
         })
     }
 
@@ -226,11 +227,15 @@ pub(super) fn store(
 pub(super) fn watch(store: &mut Store<PolicyState>, deadline: Duration) {
     store.set_epoch_deadline(TICKS_UNWATCHED);
     let budget = deadline.saturating_sub(TICK * TICKS_UNWATCHED as u32);
-    let mut since = None;
+    let mut since: Option<(ThreadId, Duration)> = None;
     let mut ticks = u128::from(TICKS_UNWATCHED);
     store.epoch_deadline_callback(move |_| {
         let now = thread_time();
-        let computed = now.saturating_sub(*since.get_or_insert(now));
+        // A WASI guest that has waited may go on in another thread, whose time is another.
+        let here = std::thread::current().id();
+        let began = since.filter(|(thread, _)| *thread == here).map_or(now, |(_, began)| began);
+        let computed = now.saturating_sub(began);
+        since = Some((here, began));
         ticks += u128::from(TICKS_WATCHED);
         let waited = TICK.as_millis() * ticks;
         if computed >= budget || waited > (deadline * WALL_FACTOR).as_millis() {

@@ -45,10 +45,16 @@ impl KeptPlace {
     pub(super) fn read(&self) -> Result<Option<PlaceRecord>, PlaceError> {
         let wrong = |source| PlaceError { path: self.path.clone(), source };
         match fs::read(&self.path) {
+            // What a power loss leaves of a file that was not synced: records come twice, and none is missed.
+            Ok(bytes) if bytes.is_empty() => Ok(None),
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| wrong(error.into())),
             Err(absent) if absent.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(other) => Err(wrong(other)),
         }
+    }
+
+    pub(super) fn wrong(&self, source: io::Error) -> PlaceError {
+        PlaceError { path: self.path.clone(), source }
     }
 
     /// The place of a sink that is new.

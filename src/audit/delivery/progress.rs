@@ -40,7 +40,7 @@ pub struct Progress {
     waits_since: AtomicU64,
     last_failure: Mutex<Option<String>>,
     /// The last records that its backend will never take: who waits for one of them is not answered.
-    rejected: Mutex<VecDeque<u64>>,
+    rejected: Mutex<VecDeque<Acked>>,
     figures: SinkFigures,
 }
 
@@ -117,19 +117,20 @@ impl Progress {
         &self.figures
     }
 
-    /// Whether its backend has refused the record of this number for good.
-    pub fn has_rejected(&self, seq: u64) -> bool {
-        self.rejected.lock().is_ok_and(|rejected| rejected.contains(&seq))
+    /// Whether its backend has refused this record for good.
+    pub fn has_rejected(&self, chain: &str, seq: u64) -> bool {
+        let is_it = |record: &Acked| record.seq == seq && record.chain == chain;
+        self.rejected.lock().is_ok_and(|rejected| rejected.iter().any(is_it))
     }
 
-    pub(super) fn rejected(&self, seqs: impl Iterator<Item = u64>) {
+    pub(super) fn rejected(&self, records: impl Iterator<Item = Acked>) {
         let Ok(mut rejected) = self.rejected.lock() else { return };
-        for seq in seqs {
+        for record in records {
             self.figures.rejected.fetch_add(1, Ordering::Relaxed);
             if rejected.len() == REJECTED_KEPT {
                 rejected.pop_front();
             }
-            rejected.push_back(seq);
+            rejected.push_back(record);
         }
     }
 

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::plugin::admission::{AdmissionError, Candidate, PolicyPre, Problem, SinkPre};
 use crate::plugin::engine::Engines;
+use crate::plugin::fault::printable;
 use crate::plugin::policy::{Attribute, Caller, Decision, DeploymentFact, KnownDeployment, Lookups, Query, Variable};
 use crate::plugin::scan::{Kind, Scan};
 use crate::plugin::sink::{Entry, SinkPlugin, WriteOutcome};
@@ -173,9 +174,10 @@ impl Case {
     fn complaints_of_problems(&self, problems: &[Problem]) -> Vec<String> {
         match &self.expect {
             Expectation::Problem(expected) if problems.iter().any(|found| found.path == expected.problem) => Vec::new(),
-            _ => {
-                problems.iter().map(|found| format!("`configure` refused: {}: {}", found.path, found.message)).collect()
-            }
+            _ => problems
+                .iter()
+                .map(|found| format!("`configure` refused: {}: {}", printable(&found.path), printable(&found.message)))
+                .collect(),
         }
     }
 
@@ -333,8 +335,8 @@ fn failures(outcomes: &[CaseOutcome]) -> Result<(), CasesFailed> {
         Some(first) => Err(CasesFailed {
             failed: failed.len(),
             total: outcomes.len(),
-            first: first.name.clone(),
-            why: first.complaints.join("; "),
+            first: printable(&first.name),
+            why: printable(&first.complaints.join("; ")),
         }),
     }
 }

@@ -102,7 +102,8 @@ impl Egress {
         let outcome = self.try_send(request).await;
         if let Err(SendError::NotGranted(why)) = &outcome {
             self.refused.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(%why, "a plugin asked for a request that is not granted");
+            // Counted, and the guest is told; a line for each would let it flood the log.
+            tracing::debug!(%why, "a plugin asked for a request that is not granted");
         }
         outcome
     }

@@ -3,12 +3,12 @@
 mod file;
 mod stream;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use super::WriteLinesError;
 use crate::plugin::fault::printable;
@@ -78,7 +78,8 @@ pub enum OutputError {
 }
 
 enum Open {
-    Stdout,
+    /// With a write that nobody waits for any more: it must end before the next one begins.
+    Stdout(Option<JoinHandle<io::Result<()>>>),
     File(file::Lines),
     Peer(Box<Peer>),
 }
@@ -94,10 +95,11 @@ impl Output {
         deadline: Duration,
     ) -> Result<Self, OutputError> {
         let open = match &target {
-            OutputTarget::Stdout => Open::Stdout,
+            OutputTarget::Stdout => Open::Stdout(None),
             OutputTarget::File { dir, name } => {
                 check_file_name(name)?;
-                Open::File(file::Lines::new(dir.join(name), framing == Framing::Newline))
+                let ends_lines = framing == Framing::Newline;
+                Open::File(file::Lines::new(dir.join(name), ends_lines.then_some(line_bytes + 1)))
             }
             OutputTarget::Tcp { address } => Open::Peer(Box::new(Peer::tcp(address)?)),
             OutputTarget::Tls { address, ca_pem } => Open::Peer(Box::new(Peer::tls(address, ca_pem.as_deref())?)),
@@ -148,10 +150,17 @@ impl Output {
 impl Open {
     async fn write(&mut self, bytes: Vec<u8>) -> io::Result<()> {
         match self {
-            Self::Stdout => {
-                let mut out = tokio::io::stdout();
-                out.write_all(&bytes).await?;
-                out.flush().await
+            Self::Stdout(running) => {
+                if let Some(before) = running {
+                    let _ = before.await;
+                }
+                let writing = running.insert(tokio::task::spawn_blocking(move || {
+                    let mut out = io::stdout().lock();
+                    out.write_all(&bytes).and_then(|()| out.flush())
+                }));
+                let outcome = writing.await;
+                *running = None;
+                outcome.map_err(io::Error::other)?
             }
             Self::File(lines) => lines.append(bytes).await,
             Self::Peer(peer) => peer.write(&bytes).await,

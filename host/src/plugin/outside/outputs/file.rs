@@ -16,8 +16,9 @@ const NAME_LEN_MAX: usize = 64;
 
 pub(super) struct Lines {
     path: PathBuf,
-    /// Whether a line feed ends each line: then what stands behind the last one is the half of a line that a crash left.
-    ends_lines: bool,
+    /// The longest line with its end, where a line feed ends each: what stands behind the last one is the half of a line that a crash
+    /// left. None where lines are told apart otherwise.
+    line_bytes: Option<usize>,
     file: Option<File>,
     /// An append that nobody waits for any more. It must end before the next one begins.
     running: Option<JoinHandle<io::Result<File>>>,
@@ -32,18 +33,18 @@ pub fn check_file_name(name: &str) -> Result<(), OutputError> {
 }
 
 impl Lines {
-    pub(super) fn new(path: PathBuf, ends_lines: bool) -> Self {
-        Self { path, ends_lines, file: None, running: None }
+    pub(super) fn new(path: PathBuf, line_bytes: Option<usize>) -> Self {
+        Self { path, line_bytes, file: None, running: None }
     }
 
     pub(super) async fn append(&mut self, bytes: Vec<u8>) -> io::Result<()> {
         // However it went: whoever waited for it has been told that it was too late.
         let _ = self.finish_running().await;
-        let (path, ends_lines, file) = (self.path.clone(), self.ends_lines, self.file.take());
+        let (path, line_bytes, file) = (self.path.clone(), self.line_bytes, self.file.take());
         self.running = Some(tokio::task::spawn_blocking(move || {
             let mut file = match file {
                 Some(file) if is_still_there(&file, &path) => file,
-                _ => open(&path, ends_lines)?,
+                _ => open(&path, line_bytes)?,
             };
             append(&mut file, &bytes).map(|()| file)
         }));
@@ -61,6 +62,14 @@ impl Lines {
 }
 
 fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    // An output that was replaced may still be at work on its last batch.
+    file.lock()?;
+    let appended = append_locked(file, bytes);
+    file.unlock()?;
+    appended
+}
+
+fn append_locked(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     let before = file.metadata()?.len();
     file.write_all(bytes).and_then(|()| file.sync_data()).inspect_err(|_| {
         // Half a line would spoil the next one. If it cannot be taken off, the next reader sees it.
@@ -73,7 +82,7 @@ fn is_still_there(file: &File, path: &Path) -> bool {
     (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 
-fn open(path: &Path, ends_lines: bool) -> io::Result<File> {
+fn open(path: &Path, line_bytes: Option<usize>) -> io::Result<File> {
     if let Some(dir) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
@@ -85,27 +94,27 @@ fn open(path: &Path, ends_lines: bool) -> io::Result<File> {
     if !found.is_file() || found.nlink() != 1 {
         return Err(io::Error::other("not a file of its own: it has another name, or is no file"));
     }
-    if ends_lines {
-        cut_half_a_line(&file, found.len())?;
+    if let Some(line_bytes) = line_bytes {
+        file.lock()?;
+        let cut = cut_half_a_line(&file, found.len(), line_bytes as u64);
+        file.unlock()?;
+        cut?;
     }
     Ok(file)
 }
 
-/// A line that was not written to its end was not acknowledged either: it comes again, and must not be glued to this half of it.
-fn cut_half_a_line(file: &File, len: u64) -> io::Result<()> {
-    let mut end = len;
-    let mut piece = vec![0; 64 << 10];
-    while end > 0 {
-        let start = end.saturating_sub(piece.len() as u64);
-        let piece = &mut piece[..(end - start) as usize];
-        file.read_exact_at(piece, start)?;
-        if let Some(at) = piece.iter().rposition(|&b| b == b'\n') {
-            end = start + at as u64 + 1;
-            break;
-        }
-        end = start;
+/// A line that was not written to its end was not acknowledged either: it comes again, and must not be glued to this half of it. No more
+/// than a line is ever taken off: a file without an end of a line there is not one of ours.
+fn cut_half_a_line(file: &File, len: u64, line_bytes: u64) -> io::Result<()> {
+    let start = len.saturating_sub(line_bytes + 1);
+    let mut end = vec![0; (len - start) as usize];
+    file.read_exact_at(&mut end, start)?;
+    match end.iter().rposition(|&b| b == b'\n') {
+        Some(at) if at + 1 == end.len() => Ok(()),
+        Some(at) => file.set_len(start + at as u64 + 1),
+        None if len <= line_bytes => file.set_len(0),
+        None => Err(io::Error::other("it does not hold lines: move it away, or give the output another name")),
     }
-    if end == len { Ok(()) } else { file.set_len(end) }
 }
 
 #[cfg(test)]
@@ -127,7 +136,7 @@ mod tests {
         std::fs::hard_link(dir.join("secret"), dir.join("hard")).expect("a link");
         std::fs::create_dir(dir.join("folder")).expect("a folder");
         for name in ["soft", "hard", "folder"] {
-            assert!(Lines::new(dir.join(name), true).append(b"y\n".to_vec()).await.is_err(), "{name}");
+            assert!(Lines::new(dir.join(name), Some(100)).append(b"y\n".to_vec()).await.is_err(), "{name}");
         }
         assert_eq!(std::fs::read(dir.join("secret")).expect("readable"), b"x");
     }
@@ -135,7 +144,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_was_moved_away_is_made_anew() {
         let dir = folder("moved");
-        let mut lines = Lines::new(dir.join("a.log"), true);
+        let mut lines = Lines::new(dir.join("a.log"), Some(100));
         lines.append(b"1\n".to_vec()).await.expect("written");
         std::fs::rename(dir.join("a.log"), dir.join("a.log.1")).expect("moved");
         lines.append(b"2\n".to_vec()).await.expect("written");
@@ -148,11 +157,15 @@ mod tests {
         let dir = folder("half");
         for (before, after) in [("a\nha", "a\nb\n"), ("half", "b\n"), ("a\n", "a\nb\n"), ("", "b\n")] {
             std::fs::write(dir.join("a.log"), before).expect("written");
-            Lines::new(dir.join("a.log"), true).append(b"b\n".to_vec()).await.expect("written");
+            Lines::new(dir.join("a.log"), Some(100)).append(b"b\n".to_vec()).await.expect("written");
             assert_eq!(std::fs::read_to_string(dir.join("a.log")).expect("readable"), after, "{before:?}");
         }
+        let long = "x".repeat(102);
+        std::fs::write(dir.join("a.log"), &long).expect("written");
+        assert!(Lines::new(dir.join("a.log"), Some(100)).append(b"b\n".to_vec()).await.is_err());
+        assert_eq!(std::fs::read_to_string(dir.join("a.log")).expect("readable"), long);
         std::fs::write(dir.join("a.log"), "3 abc").expect("written");
-        Lines::new(dir.join("a.log"), false).append(b"1 d".to_vec()).await.expect("written");
+        Lines::new(dir.join("a.log"), None).append(b"1 d".to_vec()).await.expect("written");
         assert_eq!(std::fs::read_to_string(dir.join("a.log")).expect("readable"), "3 abc1 d");
     }
 
