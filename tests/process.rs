@@ -31,10 +31,11 @@ async fn dev_makes_its_secrets_prints_a_curl_that_works_and_keeps_its_data() {
         let mut command = launch.command(&["serve", "--dev"]);
         let mut child =
             command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().expect("starts");
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let ready = format!("http://127.0.0.1:{port}/readyz");
+        while !std::process::Command::new("curl").args(["-sf", &ready]).output().expect("curl").status.success() {
             assert!(Instant::now() < deadline);
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(50));
         }
         let mut printed = vec![0; 4_096];
         let length = child.stdout.take().expect("piped").read(&mut printed).expect("printed");

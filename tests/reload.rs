@@ -47,7 +47,8 @@ async fn plugins(codec: &Codec) -> Value {
 
 /// Polls until `is_so`; the files are looked at every second without being told.
 async fn until(codec: &Codec, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    // Admission lets everything else go first.
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         let found = plugins(codec).await;
         if is_so(&found) {

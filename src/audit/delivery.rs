@@ -3,6 +3,8 @@
 //! A sink is only given what is durable: a line that was written and not yet synced may still be taken back, and its number given to
 //! another record. It may be replaced between two batches, by another version or another backend; its place stays.
 
+mod back_off;
+mod entries;
 mod place;
 mod progress;
 
@@ -12,19 +14,17 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use origan_codec_host::plugin::{Entry, WriteOutcome};
-use serde::Deserialize;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::chain::{Line, Position};
 use super::cursor::{Cursor, Portion};
 use super::journal::Journal;
+use back_off::{BACK_OFF_MAX, Failures};
+use entries::{entry_of, is_of_this_journal};
 pub use place::{KeptPlace, PlaceError};
 pub use progress::{Acked, Breaker, Progress, SinkFigures};
 
-/// Back-off after a failure: doubled each time, within these.
-const BACK_OFF_MIN: Duration = Duration::from_millis(100);
-const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 /// Failures in a row after which the breaker opens.
 const BREAKER_FAILURES: u32 = 5;
 /// A sink that asks to be left alone longer than this is asked again all the same.
@@ -311,54 +311,6 @@ impl Delivery {
         self.held = None;
         self.progress.replaced();
     }
-}
-
-/// Failures in a row, and how long to wait after the next.
-#[derive(Debug, Default)]
-struct Failures {
-    in_a_row: u32,
-}
-
-impl Failures {
-    /// With a part of chance, so that what failed together does not come back together.
-    fn next(&mut self, wanted: Option<Duration>) -> Duration {
-        let doubled = BACK_OFF_MIN.saturating_mul(1 << self.in_a_row.min(10)).min(BACK_OFF_MAX);
-        self.in_a_row += 1;
-        let chance = getrandom::u32().unwrap_or(0) % 256;
-        let spread = doubled.mul_f64(0.75 + f64::from(chance) / 1024.0);
-        wanted.map_or(spread, |wanted| wanted.max(BACK_OFF_MIN))
-    }
-}
-
-/// Whether what a sink had last stands where it says: not where a journal was put in another's place, or restored.
-fn is_of_this_journal(cursor: &Cursor, acked: &Acked) -> io::Result<bool> {
-    if !cursor.is_within()? {
-        return Ok(false);
-    }
-    // At the beginning of a segment, or before the first batch, there is nothing to compare.
-    if cursor.place().offset == 0 || acked.chain.is_empty() {
-        return Ok(true);
-    }
-    let Some(line) = cursor.line_before()? else { return Ok(false) };
-    Ok(Line::parse(&line).is_ok_and(|line| line.chain.to_string() == acked.chain && line.at.seq == acked.seq))
-}
-
-/// The record in a line, as a sink gets it.
-fn entry_of(sink: &str, line: Vec<u8>) -> Option<Entry> {
-    #[derive(Deserialize)]
-    struct Timed<'a> {
-        time: &'a str,
-    }
-    let parsed = Line::parse(&line).ok().map(|parsed| (parsed.chain, parsed.at));
-    let text = String::from_utf8(line).ok();
-    let (Some((chain, at)), Some(line)) = (parsed, text) else {
-        error!(sink, "what is no record stands in the journal, and is not delivered: see `codec audit verify`");
-        return None;
-    };
-    let timed: Option<Timed<'_>> = serde_json::from_str(&line).ok();
-    let time = timed.and_then(|timed| chrono::DateTime::parse_from_rfc3339(timed.time).ok());
-    let time = time.map_or(0, |time| u64::try_from(time.timestamp_millis()).unwrap_or(0));
-    Some(Entry { chain: chain.to_string(), seq: at.seq, time, hash: at.hash_hex(), line })
 }
 
 /// The way in for whoever replaces a sink.
