@@ -7,13 +7,13 @@
 #[path = "hostile/corpus.rs"]
 pub mod corpus;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::plugins::replace;
 use crate::support::{Client, Codec, Launch, secret};
 use corpus::{Guest, Must, World};
 
@@ -66,18 +66,6 @@ impl Load {
     }
 }
 
-fn replace(path: &Path, content: &[u8]) {
-    let next = path.with_extension("next");
-    std::fs::write(&next, content).expect("written");
-    std::fs::rename(&next, path).expect("renamed");
-}
-
-fn put(launch: &Launch, name: &str, component: &[u8]) {
-    let dir = launch.data_dir().join("plugins");
-    std::fs::create_dir_all(&dir).expect("a folder");
-    replace(&dir.join(name), component);
-}
-
 fn resident_kib(codec: &Codec) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", codec.pid())).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
@@ -86,7 +74,7 @@ fn resident_kib(codec: &Codec) -> u64 {
 
 /// Lets `guest` in, and waits until the service has made up its mind.
 async fn admit(codec: &Codec, guest: &Guest, round: u64) -> Value {
-    put(&codec.launch, "hostile.wasm", &guest.bytes);
+    codec.launch.put_plugin("hostile.wasm", &guest.bytes);
     // A name of its own: under another's, the last good one of that name would stay.
     let name = format!("hostile-{round}");
     let wasi = guest.wasi;
@@ -139,7 +127,7 @@ async fn attack(client: &Client, guest: &Guest) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_service_survives_the_whole_corpus_under_honest_load() {
     let launch = Launch::new().toml(HONEST);
-    put(&launch, "honest.wasm", &corpus::honest_policy());
+    launch.put_plugin("honest.wasm", &corpus::honest_policy());
     let codec = launch.start().await;
     let sealed = codec.client.encrypt("shop", &secret("honest")).await;
     let body = json!({"projectId": "shop", "encryptedDEK": sealed["encryptedDEK"], "encrypted": sealed["encrypted"]});

@@ -1,6 +1,5 @@
 //! Plugins are replaced while the service answers: no request fails, and what is not better than what runs does not replace it.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::hostile::corpus;
+use crate::support::plugins::replace;
 use crate::support::{Codec, Launch, secret};
 
 /// Replacements under load.
@@ -16,25 +16,12 @@ const RELOADS: u64 = 1_000;
 /// A service with a folder of plugins, and one policy in it that abstains.
 async fn serve() -> Codec {
     let launch = Launch::new().toml(&toml("a.wasm", ""));
-    put(&launch, "a.wasm", &corpus::honest_policy());
+    launch.put_plugin("a.wasm", &corpus::honest_policy());
     launch.start().await
 }
 
 fn toml(path: &str, more: &str) -> String {
     format!("[plugins]\ndefault = \"allow\"\n[[policies]]\nname = \"p\"\npath = \"{path}\"\n{more}\n")
-}
-
-/// All at once, as every tool that replaces a file that is read should.
-fn replace(path: &Path, content: &[u8]) {
-    let next = path.with_extension("next");
-    std::fs::write(&next, content).expect("written");
-    std::fs::rename(&next, path).expect("renamed");
-}
-
-fn put(launch: &Launch, name: &str, component: &[u8]) {
-    let dir = launch.data_dir().join("plugins");
-    std::fs::create_dir_all(&dir).expect("a folder");
-    replace(&dir.join(name), component);
 }
 
 fn configure(codec: &Codec, toml: &str) {
@@ -99,7 +86,7 @@ async fn no_request_fails_during_a_thousand_reloads_under_load() {
         let before = changes().await;
         // Its settings, or itself.
         if reload % 2 == 0 {
-            put(&codec.launch, "a.wasm", &marked(&component, reload));
+            codec.launch.put_plugin("a.wasm", &marked(&component, reload));
         } else {
             configure(&codec, &toml("a.wasm", &format!("settings = {{ version = {reload} }}")));
         }
@@ -125,7 +112,7 @@ async fn what_is_no_good_leaves_the_last_good_one_and_says_why() {
     let good = plugins(&codec).await["policies"][0]["sha256"].clone();
     assert!(good.is_string());
     let component = corpus::honest_policy();
-    let with = |bytes: &[u8]| put(&codec.launch, "a.wasm", bytes);
+    let with = |bytes: &[u8]| codec.launch.put_plugin("a.wasm", bytes);
     let guests = corpus::all();
     let guest = |name: &str| guests.iter().find(|guest| guest.name == name).expect("in the corpus").bytes.clone();
     for (bytes, code) in [
@@ -188,7 +175,7 @@ async fn a_policy_is_dropped_in_and_taken_out_again() {
     configure(&codec, &toml("late.wasm", ""));
     until(&codec, "missing", |found| found["policies"][0]["errorCode"] == "unreadable").await;
     assert_eq!(encrypt().await, 403);
-    put(&codec.launch, "late.wasm", &corpus::honest_policy());
+    codec.launch.put_plugin("late.wasm", &corpus::honest_policy());
     until(&codec, "there", |found| found["policies"][0]["live"] == true).await;
     assert_eq!(encrypt().await, 200);
     configure(

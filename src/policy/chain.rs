@@ -28,6 +28,15 @@ pub struct Chain {
     default: DefaultDecision,
 }
 
+/// What must be looked up for a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Needs {
+    /// All that any policy asks for.
+    pub lookups: Lookups,
+    /// Whether a policy that counts is among those that ask for the deployment.
+    pub deployment_counts: bool,
+}
+
 /// A policy's place in the chain.
 pub struct Policy {
     /// As the operator calls it.
@@ -104,16 +113,15 @@ impl Chain {
         Self { policies, default: default.unwrap_or(unsaid) }
     }
 
-    /// What must be looked up for the policies that apply; and whether one of those counts that need the deployment.
-    pub fn needs(&self, action: Action, project: Option<&ProjectId>) -> (Lookups, bool) {
-        let mut needs = Lookups::empty();
-        let mut counts = false;
+    /// What must be looked up for the policies that apply.
+    pub fn needs(&self, action: Action, project: Option<&ProjectId>) -> Needs {
+        let mut needs = Needs { lookups: Lookups::empty(), deployment_counts: false };
         for policy in self.applying(action, project) {
             let wanted = policy.evaluator.as_ref().map_or(Lookups::empty(), |evaluator| evaluator.needs());
-            counts |= policy.mode == Mode::Enforce && wanted.contains(Lookups::DEPLOYMENT);
-            needs |= wanted;
+            needs.deployment_counts |= policy.mode == Mode::Enforce && wanted.contains(Lookups::DEPLOYMENT);
+            needs.lookups |= wanted;
         }
-        (needs, counts)
+        needs
     }
 
     /// The policies, for figures.

@@ -9,7 +9,7 @@ use crate::caller::Action;
 use crate::deployments::{Deployment, LookupError};
 use crate::names::{DeploymentId, ProjectId};
 use crate::policy::Permit;
-use crate::policy::chain::Chain;
+use crate::policy::chain::Needs;
 use crate::policy::query::{Facts, Looked, Query, Variable};
 use crate::service::Cause;
 
@@ -40,8 +40,9 @@ impl Service {
         // Before anything is looked up.
         self.policies.admit(&context.caller, subject.action)?;
         let chain = self.policies.chain();
-        let deployment = self.looked_up(&chain, subject).await?;
-        let facts = facts(&chain, subject, deployment.as_ref());
+        let needs = chain.needs(subject.action, subject.project_id);
+        let deployment = self.looked_up(needs, subject).await?;
+        let facts = facts(needs, subject, deployment.as_ref());
         let query = Query {
             caller: &context.caller,
             action: subject.action,
@@ -67,14 +68,14 @@ impl Service {
     /// The deployment, where a policy that applies asked for it. What cannot be told is an error where one of those counts.
     pub(super) async fn looked_up(
         &self,
-        chain: &Chain,
+        needs: Needs,
         subject: &Subject<'_>,
     ) -> Result<Option<Result<Deployment, Refusal>>, Refusal> {
-        let (needs, counts) = chain.needs(subject.action, subject.project_id);
-        let Some(id) = subject.deployment_id.filter(|_| needs.contains(Lookups::DEPLOYMENT)) else { return Ok(None) };
+        let asks = needs.lookups.contains(Lookups::DEPLOYMENT);
+        let Some(id) = subject.deployment_id.filter(|_| asks) else { return Ok(None) };
         match self.deployment(subject.project_id, id).await {
             // Unreadable, unavailable, another project's: never a pass where a policy counts that asked.
-            Err(refusal) if counts => Err(refusal),
+            Err(refusal) if needs.deployment_counts => Err(refusal),
             found => Ok(Some(found)),
         }
     }
@@ -97,11 +98,10 @@ impl Service {
 
 /// What the policies are told of.
 pub(super) fn facts<'f, 'a: 'f>(
-    chain: &Chain,
+    needs: Needs,
     subject: &'f Subject<'a>,
     deployment: Option<&'f Result<Deployment, Refusal>>,
 ) -> Facts<'f> {
-    let (needs, _) = chain.needs(subject.action, subject.project_id);
     Facts {
         deployment: match (subject.deployment_id, deployment) {
             (Some(id), Some(Ok(Deployment::Unknown))) => Looked::Unknown(id),
@@ -109,6 +109,6 @@ pub(super) fn facts<'f, 'a: 'f>(
             (_, Some(Err(_))) => Looked::Failed,
             _ => Looked::Not,
         },
-        variables: needs.contains(Lookups::VARIABLES).then(|| (subject.variables)()),
+        variables: needs.lookups.contains(Lookups::VARIABLES).then(|| (subject.variables)()),
     }
 }

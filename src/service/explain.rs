@@ -93,8 +93,9 @@ impl Service {
             variables: &listed,
         };
         let chain = self.policies.chain();
-        let deployment = self.looked_up(&chain, &subject).await?;
-        let facts = facts(&chain, &subject, deployment.as_ref());
+        let needs = chain.needs(subject.action, subject.project_id);
+        let deployment = self.looked_up(needs, &subject).await?;
+        let facts = facts(needs, &subject, deployment.as_ref());
         let query = Query {
             caller,
             action: call.action,
