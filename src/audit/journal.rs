@@ -4,6 +4,7 @@
 //! of [`AuditUnavailable`], at the latest at the deadline.
 
 mod past;
+mod queue;
 mod writer;
 
 use std::fs;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use origan_codec_host::crypto::{KeyRing, RandomnessUnavailable};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::canonical::body_of;
@@ -25,6 +26,7 @@ use super::required::RequiredSinks;
 pub use super::segment::Durability;
 use crate::clock::monotonic_ms;
 use past::Past;
+use queue::Queue;
 use writer::{SegmentStart, Writer};
 
 /// How long the end of the process waits for the disk.
@@ -72,7 +74,7 @@ pub enum OpenJournalError {
 /// The way in, for any number of tasks.
 #[derive(Debug)]
 pub struct Journal {
-    queue: mpsc::Sender<Message>,
+    queue: Arc<Queue>,
     deadline: Duration,
     committed: watch::Receiver<Position>,
     gauges: Arc<Gauges>,
@@ -118,8 +120,6 @@ enum Message {
     Record { body: Vec<u8>, answer: Option<oneshot::Sender<Result<Receipt, AuditUnavailable>>> },
     /// See whether records can be written again.
     Retry,
-    /// Nothing comes after this.
-    End,
 }
 
 impl Journal {
@@ -151,10 +151,13 @@ impl Journal {
         let mut writer = Writer::new(settings.clone(), kek_id, end, past.next_ordinal);
         writer.begin_segment(&start).map_err(io)?;
         let gauges = writer.gauges().clone();
-        let (queue, waiting) = mpsc::channel(settings.queue);
+        let queue = Arc::new(Queue::new(settings.queue));
         let (tell, committed) = watch::channel(writer.last());
-        let thread =
-            std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(waiting, &tell)).map_err(io)?;
+        let waiting = queue.clone();
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || writer.run(&waiting, &tell))
+            .map_err(io)?;
         info!(chain = %chain, seq = last.seq, dir = %settings.dir.display(), "audit journal open");
         let writer = std::sync::Mutex::new(Some(thread));
         Ok(Arc::new(Self {
@@ -181,18 +184,26 @@ impl Journal {
             // Nobody is made to wait for a sink that does not answer; what was not answered is recorded as such.
             let mut refused = record.clone();
             refused.end(Outcome::Failed, Some("audit_unavailable"));
-            let message = Message::Record { body: body_of(&refused), answer: None };
-            let _ = self.queue.try_send(message);
+            self.append_unheard(&refused);
             return Err(AuditUnavailable);
         }
         let (answer, receipt) = oneshot::channel();
         let message = Message::Record { body: body_of(record), answer: Some(answer) };
-        self.queue.try_send(message).map_err(|_| AuditUnavailable)?;
+        let place = self.queue.push(message).map_err(|_| AuditUnavailable)?;
         let recording = async {
+            // Those that are ready too join the same commit.
+            tokio::task::yield_now().await;
+            self.queue.hurry(place);
             let receipt = receipt.await.map_err(|_| AuditUnavailable)??;
             self.required.have(&receipt).await.map(|()| receipt)
         };
         tokio::time::timeout(self.deadline, recording).await.unwrap_or(Err(AuditUnavailable))
+    }
+
+    /// Appends `record` for nobody who waits. Whether there was room for it.
+    fn append_unheard(&self, record: &Record) -> bool {
+        let place = self.queue.push(Message::Record { body: body_of(record), answer: None });
+        place.map(|place| self.queue.hurry(place)).is_ok()
     }
 
     /// The sinks that every answer waits for.
@@ -209,7 +220,9 @@ impl Journal {
     pub fn retry_if_failing(&self) {
         if self.gauges.is_failing.load(Ordering::Relaxed) {
             // A full queue holds records, which are attempts too.
-            let _ = self.queue.try_send(Message::Retry);
+            if let Ok(place) = self.queue.push(Message::Retry) {
+                self.queue.hurry(place);
+            }
         }
     }
 
@@ -240,11 +253,8 @@ impl Journal {
     pub async fn close(&self) {
         let writer = self.writer.lock().ok().and_then(|mut slot| slot.take());
         let Some(writer) = writer else { return };
-        let closing = async {
-            // The queue ends only with the writer, so this fails only if that is gone already.
-            let _ = self.queue.send(Message::End).await;
-            tokio::task::spawn_blocking(|| writer.join()).await
-        };
+        self.queue.close();
+        let closing = tokio::task::spawn_blocking(|| writer.join());
         match tokio::time::timeout(CLOSE_DEADLINE, closing).await {
             Ok(Ok(Ok(()))) => {}
             Ok(_) => error!("the audit journal's thread panicked"),
@@ -275,11 +285,10 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if let Some(record) = self.record.take() {
-            let message = Message::Record { body: body_of(&record), answer: None };
-            if self.journal.queue.try_send(message).is_err() {
-                warn!("an abandoned operation could not be recorded: the journal's queue is full or closed");
-            }
+        if let Some(record) = self.record.take()
+            && !self.journal.append_unheard(&record)
+        {
+            warn!("an abandoned operation could not be recorded: the journal's queue is full or closed");
         }
     }
 }

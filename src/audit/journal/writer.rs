@@ -7,18 +7,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use origan_codec_host::crypto::KekId;
 use serde::Serialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::past::Past;
+use super::queue::Queue;
 use super::{AuditUnavailable, Gauges, JournalSettings, Message};
 use crate::audit::canonical::body_of;
 use crate::audit::chain::{ChainEnd, Position, Receipt};
 use crate::audit::segment::{self, Segment};
 use crate::clock::{as_rfc3339, monotonic_ms};
 
-/// Most records in one commit.
-const BATCH_RECORDS_MAX: usize = 4_096;
+/// Of the buffer that a commit is written from, kept for the next.
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
 /// Pause between two attempts to write again after a failure.
 const RECOVERY_PAUSE: Duration = Duration::from_millis(250);
 
@@ -59,20 +60,15 @@ impl Writer {
     }
 
     /// Until the end of the queue.
-    pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Message>, committed: &watch::Sender<Position>) {
-        let mut batch = Vec::with_capacity(BATCH_RECORDS_MAX);
-        let mut receipts = Vec::with_capacity(BATCH_RECORDS_MAX);
-        let mut goes_on = true;
-        while goes_on && waiting.blocking_recv_many(&mut batch, BATCH_RECORDS_MAX) > 0 {
-            if let Some(end) = batch.iter().position(|message| matches!(message, Message::End)) {
-                batch.truncate(end);
-                goes_on = false;
-            }
+    pub(super) fn run(mut self, waiting: &Queue, committed: &watch::Sender<Position>) {
+        // However this thread ends, nobody waits for it.
+        let _end = EndsWhenDropped(waiting);
+        let mut batch = Vec::new();
+        let mut receipts = Vec::new();
+        while waiting.take(&mut batch) {
             self.gauges.commit_since_ms.store(monotonic_ms(), Ordering::Relaxed);
             let outcome = self.commit(&batch, &mut receipts);
-            if outcome.is_ok() {
-                committed.send_replace(self.end.last());
-            }
+            self.tell(committed);
             let mut receipts = receipts.drain(..);
             for message in batch.drain(..) {
                 let Message::Record { answer, .. } = message else { continue };
@@ -84,13 +80,21 @@ impl Writer {
             }
             // After the answers: they do not wait for a new file.
             self.rotate_if_full();
+            self.tell(committed);
             self.gauges.commit_since_ms.store(0, Ordering::Relaxed);
+            self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         }
         if let Some(segment) = &mut self.segment
             && let Err(cause) = segment.cut()
         {
             warn!(error = %cause, "the audit journal's last segment keeps its preallocated zeros");
         }
+    }
+
+    /// Tells how far the chain is durable, if it is further than before.
+    fn tell(&self, committed: &watch::Sender<Position>) {
+        let last = self.end.last();
+        committed.send_if_modified(|told| std::mem::replace(told, last) != last);
     }
 
     /// One write and one sync for the whole batch.
@@ -195,6 +199,15 @@ impl Writer {
         self.gauges.is_failing.store(true, Ordering::Relaxed);
         self.gauges.failures.fetch_add(1, Ordering::Relaxed);
         error!(error = %cause, dir = %self.settings.dir.display(), "the audit journal cannot be written: everything audited is refused");
+    }
+}
+
+/// A queue that nobody drains any more once this is dropped.
+struct EndsWhenDropped<'q>(&'q Queue);
+
+impl Drop for EndsWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

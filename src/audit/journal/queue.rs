@@ -1,0 +1,189 @@
+//! Where records wait for the thread that writes.
+//!
+//! Waking that thread and writing cost more than a record does, so whoever appends lets the requests that are ready on its own thread go
+//! first, and only then [hurries](Queue::hurry) the writer: what they append is committed together. Alone, a request waits for nobody.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Message;
+
+/// So many records wait for nobody.
+const ENOUGH: usize = 32;
+/// Nor does a record for longer than this, whatever became of who should have hurried it.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// Messages for the writer, in order.
+#[derive(Debug)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    hurried: Condvar,
+    capacity: usize,
+}
+
+/// A message's place: as many were queued before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place(u64);
+
+/// No more are taken now, or ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full;
+
+#[derive(Debug, Default)]
+struct Waiting {
+    messages: Vec<Message>,
+    /// Messages that the writer has taken.
+    taken: u64,
+    is_hurried: bool,
+    /// Whether the writer would have to be woken.
+    writer_sleeps: bool,
+    is_closed: bool,
+}
+
+impl Queue {
+    /// With room for `capacity` messages.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { waiting: Mutex::default(), hurried: Condvar::new(), capacity }
+    }
+
+    /// Queues `message`, to be hurried soon.
+    pub(super) fn push(&self, message: Message) -> Result<Place, Full> {
+        let mut waiting = self.lock();
+        if waiting.is_closed || waiting.messages.len() >= self.capacity {
+            return Err(Full);
+        }
+        let place = Place(waiting.taken + waiting.messages.len() as u64);
+        waiting.messages.push(message);
+        if waiting.messages.len() >= ENOUGH {
+            self.wake(waiting);
+        }
+        Ok(place)
+    }
+
+    /// Has the writer take what waits, unless it has taken `place` already.
+    pub(super) fn hurry(&self, place: Place) {
+        let waiting = self.lock();
+        if waiting.taken <= place.0 {
+            self.wake(waiting);
+        }
+    }
+
+    /// Takes no more. What waits is still written.
+    pub(super) fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        self.wake(waiting);
+    }
+
+    /// For a writer that ends: whoever waits is let go.
+    pub(super) fn end(&self) {
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        waiting.messages.clear();
+    }
+
+    /// Whether it takes no more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// For the writer: waits until there is something to do, and moves all of it into `batch`, which is empty. False at the end.
+    pub(super) fn take(&self, batch: &mut Vec<Message>) -> bool {
+        let mut waiting = self.lock();
+        while !waiting.is_hurried {
+            waiting.writer_sleeps = true;
+            waiting = if waiting.messages.is_empty() {
+                self.hurried.wait(waiting).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                let slept = self.hurried.wait_timeout(waiting, PATIENCE).unwrap_or_else(PoisonError::into_inner);
+                let (mut waiting, outcome) = slept;
+                waiting.is_hurried |= outcome.timed_out();
+                waiting
+            };
+            waiting.writer_sleeps = false;
+        }
+        waiting.is_hurried = false;
+        waiting.taken += waiting.messages.len() as u64;
+        std::mem::swap(&mut waiting.messages, batch);
+        !(batch.is_empty() && waiting.is_closed)
+    }
+
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        waiting.is_hurried = true;
+        // Woken once, however many hurry it.
+        if std::mem::take(&mut waiting.writer_sleeps) {
+            drop(waiting);
+            self.hurried.notify_one();
+        }
+    }
+
+    /// Whoever panicked left it whole: nothing here is changed in two steps.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn record(n: u8) -> Message {
+        Message::Record { body: vec![n], answer: None }
+    }
+
+    fn taken(queue: &Queue) -> Vec<u8> {
+        let mut batch = Vec::new();
+        queue.take(&mut batch);
+        let bodies = batch.iter().map(|message| match message {
+            Message::Record { body, .. } => body[0],
+            Message::Retry => 255,
+        });
+        bodies.collect()
+    }
+
+    #[test]
+    fn what_waits_is_taken_together_and_in_order() {
+        let queue = Queue::new(100);
+        let places: Vec<_> = (0..5).map(|n| queue.push(record(n)).expect("room")).collect();
+        queue.hurry(places[2]);
+        assert_eq!(taken(&queue), [0, 1, 2, 3, 4]);
+        // All of them are taken: the writer is not woken for nothing.
+        places.into_iter().for_each(|place| queue.hurry(place));
+        assert!(!queue.lock().is_hurried);
+    }
+
+    #[test]
+    fn one_that_nobody_hurries_is_taken_too() {
+        let queue = Arc::new(Queue::new(100));
+        queue.push(record(7)).expect("room");
+        assert_eq!(taken(&queue), [7]);
+    }
+
+    #[test]
+    fn a_full_one_takes_no_more_and_neither_does_a_closed_one() {
+        let queue = Queue::new(2);
+        queue.push(record(0)).expect("room");
+        queue.push(record(1)).expect("room");
+        assert_eq!(queue.push(record(2)), Err(Full));
+        queue.close();
+        assert_eq!(taken(&queue), [0, 1]);
+        assert_eq!(queue.push(record(3)), Err(Full));
+        let mut batch = Vec::new();
+        queue.close();
+        assert!(!queue.take(&mut batch));
+    }
+
+    #[test]
+    fn the_writer_sleeps_until_it_is_hurried() {
+        let queue = Arc::new(Queue::new(100));
+        let writer = std::thread::spawn({
+            let queue = queue.clone();
+            move || taken(&queue)
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        let place = queue.push(record(9)).expect("room");
+        queue.hurry(place);
+        assert_eq!(writer.join().expect("no panic"), [9]);
+    }
+}
