@@ -53,7 +53,6 @@ impl Engines {
         // Small guests are compiled at every start; what they compute is done in microseconds either way.
         let mut quick = common();
         quick.cranelift_opt_level(OptLevel::None);
-        quick.cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
         let (policies, sinks, snapshots) = (make(&pooled)?, make(&common())?, make(&quick)?);
         let clock = Clock::start([policies.weak(), sinks.weak(), snapshots.weak()]);
         let clock = clock.map_err(|error| EnginesError(error.to_string()))?;
@@ -78,6 +77,8 @@ fn common() -> Config {
     config.concurrency_support(false);
     // A plugin is compiled beside requests, on one thread that lets them go first.
     config.parallel_compilation(false);
+    // The single-pass allocator would compile in half the time, and is not for code that nobody trusts: wasmtime gives no advisories for it.
+    config.cranelift_regalloc_algorithm(RegallocAlgorithm::Backtracking);
     config.wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES_MAX));
     config.generate_address_map(true);
     config
