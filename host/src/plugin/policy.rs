@@ -5,7 +5,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::{ComponentExportIndex, HasSelf, Instance, Linker, TypedFunc};
 use wasmtime::{Engine, Store, UpdateDeadline};
 
 use super::bindings::policy as wit;
@@ -33,6 +33,8 @@ pub(super) const WALL_FACTOR: u32 = 25;
 /// A policy that may go live.
 pub struct PolicyPlugin {
     pre: wit::PolicyPluginPre<PolicyState>,
+    /// Where the function `evaluate` is: the only one that a decision from a snapshot looks up.
+    evaluate: ComponentExportIndex,
     clock: Arc<Clock>,
     limits: Limits,
     log: Arc<PluginLog>,
@@ -75,8 +77,11 @@ pub(super) struct PolicyState {
 pub struct WarmPolicy<'p> {
     plugin: &'p PolicyPlugin,
     store: Store<PolicyState>,
-    instance: wit::PolicyPlugin,
+    evaluate: Evaluate,
 }
+
+/// The function `evaluate` of one instance.
+type Evaluate = TypedFunc<(Query<'static>,), (exported::Decision,)>;
 
 impl PolicyPlugin {
     pub(super) async fn new(
@@ -87,7 +92,8 @@ impl PolicyPlugin {
         settings: Option<String>,
         wasi: bool,
     ) -> Result<Self, Fault> {
-        let mut plugin = Self { pre, clock, limits, log, needs: Lookups::empty(), settings, wasi };
+        let evaluate = evaluate_of(&pre).ok_or_else(|| Fault::BadAnswer("it exports no `evaluate`".into()))?;
+        let mut plugin = Self { pre, evaluate, clock, limits, log, needs: Lookups::empty(), settings, wasi };
         plugin.needs = plugin.ask_needs().await?;
         Ok(plugin)
     }
@@ -111,7 +117,8 @@ impl PolicyPlugin {
     pub async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
         let outcome = match self.wasi {
             false => self.evaluate_here(query),
-            true => self.evaluate_async(query).await,
+            // On the heap, or every decision would carry the room that this one takes.
+            true => Box::pin(self.evaluate_async(query)).await,
         };
         outcome.inspect_err(|fault| {
             let request = [("request", query.request_id), ("action", query.action)];
@@ -121,9 +128,7 @@ impl PolicyPlugin {
 
     fn evaluate_here(&self, query: &Query<'_>) -> Result<Decision, Fault> {
         let mut store = self.store();
-        let outcome = self
-            .instance(&mut store)
-            .and_then(|instance| instance.origan_codec_policy().call_evaluate(&mut store, query.clone()));
+        let outcome = self.instance(&mut store).and_then(|evaluate| called(&evaluate, &mut store, query));
         decided(&store, outcome)
     }
 
@@ -131,7 +136,7 @@ impl PolicyPlugin {
     pub fn warm(&self) -> Result<WarmPolicy<'_>, Fault> {
         let mut store = self.store();
         match self.instance(&mut store) {
-            Ok(instance) => Ok(WarmPolicy { plugin: self, store, instance }),
+            Ok(evaluate) => Ok(WarmPolicy { plugin: self, store, evaluate }),
             Err(error) => Err(Fault::of(&error, store.data().meter.refused())),
         }
     }
@@ -167,13 +172,21 @@ impl PolicyPlugin {
         outcome.map_err(|error| Fault::of(&error, store.data().meter.refused()))
     }
 
-    fn instance(&self, store: &mut Store<PolicyState>) -> wasmtime::Result<wit::PolicyPlugin> {
-        let instance = self.pre.instantiate(&mut *store)?;
-        if let Some(settings) = &self.settings {
-            let outcome = instance.origan_codec_settings().call_configure(&mut *store, settings)?;
-            // Its settings were good when it was admitted; a guest that changes its mind is not believed.
-            outcome.map_err(|_| wasmtime::Error::msg("`configure` refused settings that it had taken"))?;
-        }
+    /// The function of a fresh instance, configured.
+    fn instance(&self, store: &mut Store<PolicyState>) -> wasmtime::Result<Evaluate> {
+        let instance = match &self.settings {
+            None => self.pre.instance_pre().instantiate(&mut *store)?,
+            Some(settings) => self.configured(store, settings)?,
+        };
+        instance.get_typed_func(store, self.evaluate)
+    }
+
+    fn configured(&self, store: &mut Store<PolicyState>, settings: &str) -> wasmtime::Result<Instance> {
+        let instance = self.pre.instance_pre().instantiate(&mut *store)?;
+        let policy = wit::PolicyPlugin::new(&mut *store, &instance)?;
+        let outcome = policy.origan_codec_settings().call_configure(&mut *store, settings)?;
+        // Its settings were good when it was admitted; a guest that changes its mind is not believed.
+        outcome.map_err(|_| wasmtime::Error::msg("`configure` refused settings that it had taken"))?;
         Ok(instance)
     }
 
@@ -186,7 +199,7 @@ impl WarmPolicy<'_> {
     /// Decides, on the same instance as before.
     pub fn evaluate(&mut self, query: &Query<'_>) -> Result<Decision, Fault> {
         watch(&mut self.store, self.plugin.limits.call_deadline);
-        let outcome = self.instance.origan_codec_policy().call_evaluate(&mut self.store, query.clone());
+        let outcome = called(&self.evaluate, &mut self.store, query);
         decided(&self.store, outcome)
     }
 
@@ -194,6 +207,22 @@ impl WarmPolicy<'_> {
     pub fn memory_bytes(&self) -> usize {
         self.store.data().meter.memory_used()
     }
+}
+
+/// Where `evaluate` is. The bindings have checked that it is there, and of its type.
+fn evaluate_of(pre: &wit::PolicyPluginPre<PolicyState>) -> Option<ComponentExportIndex> {
+    let component = pre.instance_pre().component();
+    let policy = component.get_export_index(None, "origan:codec/policy@0.1.0")?;
+    component.get_export_index(Some(&policy), "evaluate")
+}
+
+fn called(
+    evaluate: &Evaluate,
+    store: &mut Store<PolicyState>,
+    query: &Query<'_>,
+) -> wasmtime::Result<exported::Decision> {
+    let evaluate: TypedFunc<(Query<'_>,), _> = *evaluate;
+    evaluate.call(store, (query.clone(),)).map(|(decision,)| decision)
 }
 
 /// A linker with the imports of the world, and WASI if it is granted.
