@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::config::{Config, ConfigError};
 use crate::deployments::{Deployments, DeploymentsSettings};
-use crate::http::{Edge, router};
+use crate::http::{Contract, Edge};
 use crate::plugins::{ConfigFile, Plugins};
 use crate::server;
 use crate::service::Service;
@@ -143,7 +143,7 @@ pub async fn serve(
             error = failure => drop(tell_failure.send(error)),
         }
     };
-    server::serve(listener, router(edge.clone()), &config.server, &draining, stop).await;
+    server::serve(listener, Contract::new(edge.clone()), &config.server, &draining, stop).await;
     background.abort();
     if let Some(service) = ready.get() {
         service.journal.close().await;

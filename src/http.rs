@@ -17,12 +17,15 @@ mod metrics;
 mod problem;
 mod status;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use tokio::sync::watch;
 
@@ -32,7 +35,6 @@ use crate::plugins::Plugins;
 use crate::service::Service;
 
 pub use auth::network_of;
-pub use edge::Remote;
 pub use json::fuzz;
 pub use problem::Code;
 
@@ -82,14 +84,25 @@ pub const ROUTES: [(&str, &str); 12] = [
     ("GET", "/openapi.json"),
 ];
 
-/// The contract on top of `edge`.
-pub fn router(edge: Arc<Edge>) -> Router {
-    let routes = ROUTES.into_iter().fold(Router::new(), |router, (_, path)| router.route(path, handler(path)));
-    routes
-        .fallback(edge::no_such_path)
-        .method_not_allowed_fallback(edge::no_such_method)
-        .layer(axum::middleware::from_fn_with_state(edge.clone(), edge::around))
-        .with_state(edge)
+/// The contract, ready to answer. Clones are cheap, and the same.
+#[derive(Clone)]
+pub struct Contract {
+    edge: Arc<Edge>,
+    routes: Router,
+}
+
+impl Contract {
+    /// On top of `edge`.
+    pub fn new(edge: Arc<Edge>) -> Self {
+        let routes = ROUTES.into_iter().fold(Router::new(), |router, (_, path)| router.route(path, handler(path)));
+        let routes = routes.fallback(edge::no_such_path).method_not_allowed_fallback(edge::no_such_method);
+        Self { routes: routes.with_state(edge.clone()), edge }
+    }
+
+    /// Answers `request`, which came from `peer`: always, whatever becomes of it.
+    pub async fn answer(&self, peer: IpAddr, request: Request) -> Response {
+        edge::around(&self.edge, &self.routes, peer, request).await
+    }
 }
 
 fn handler(path: &str) -> MethodRouter<Arc<Edge>> {
@@ -113,5 +126,26 @@ impl Edge {
     /// The service, once it is ready.
     fn ready(&self) -> Result<&Service, problem::Problem> {
         self.service.get().map(|service| &**service).ok_or_else(|| problem::Problem::new(Code::NotReady))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_call<A, B, C, F: Future>(_call: impl Fn(A, B, C) -> F) -> usize {
+        std::mem::size_of::<F>()
+    }
+
+    /// Each call is moved to the heap and wiped when it is done.
+    #[test]
+    fn no_call_carries_the_room_of_its_slow_paths() {
+        let sizes = [
+            ("decrypt_value", size_of_call(decrypt::decrypt_value)),
+            ("decrypt_all", size_of_call(decrypt::decrypt_all)),
+            ("encrypt", size_of_call(encrypt::encrypt)),
+            ("decrypt_dek", size_of_call(keys::decrypt_dek)),
+        ];
+        assert!(sizes.iter().all(|(_, size)| *size <= 4_096), "{sizes:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -9,18 +10,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, info, warn};
 
 use crate::config::ServerConfig;
-use crate::http::{Remote, network_of};
+use crate::http::{Contract, network_of};
 
 /// Largest request line with headers; more is 431.
 const HEADERS_BYTES_MAX: usize = 16 << 10;
@@ -32,13 +34,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves until `stop` resolves, then drains. `draining` is set as soon as it does.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    contract: Contract,
     settings: &ServerConfig,
     draining: &AtomicBool,
     stop: impl Future<Output = ()>,
 ) {
     let connections = Connections {
-        router,
+        contract,
         graceful: GracefulShutdown::new(),
         slots: Arc::new(Semaphore::new(settings.connections_max.min(Semaphore::MAX_PERMITS))),
         by_address: Arc::default(),
@@ -67,7 +69,7 @@ pub async fn serve(
 }
 
 struct Connections {
-    router: Router,
+    contract: Contract,
     graceful: GracefulShutdown,
     slots: Arc<Semaphore>,
     by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
@@ -111,16 +113,16 @@ impl Connections {
         }
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.write_timeout));
-        let router = self.router.clone();
-        let service = tower::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(Remote(peer));
-            tower::Service::call(&mut router.clone(), request)
+        let contract = self.contract.clone();
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let contract = contract.clone();
+            async move { Ok::<_, Infallible>(contract.answer(peer, request.map(Body::new)).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)
             .max_buf_size(HEADERS_BYTES_MAX)
-            .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service));
+            .serve_connection(TokioIo::new(Box::pin(stream)), service);
         let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
             // A peer that goes away, is too slow or does not speak HTTP is no event.

@@ -3,16 +3,16 @@
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::Router;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
+use tower::Service;
 use tracing::{debug, warn};
 
 use super::answer::Json;
@@ -26,21 +26,23 @@ static X_AUDIT_RECEIPT: HeaderName = HeaderName::from_static("x-audit-receipt");
 
 /// The peer's address, as the accept loop saw it.
 #[derive(Debug, Clone, Copy)]
-pub struct Remote(pub IpAddr);
+pub(super) struct Remote(pub(super) IpAddr);
 
-pub(super) async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+/// What `routes` answers, and all that every answer has.
+pub(super) async fn around(edge: &Edge, routes: &Router, peer: IpAddr, mut request: Request) -> Response {
     let started = Instant::now();
     let route = ROUTES.iter().position(|(_, path)| *path == request.uri().path());
     let presented = request.headers().get(&X_REQUEST_ID).and_then(|id| RequestId::from_caller(id.to_str().ok()?));
     let request_id = presented.unwrap_or_else(RequestId::fresh);
     request.extensions_mut().insert(request_id.clone());
+    request.extensions_mut().insert(Remote(peer));
 
     // Who looks whether it lives gets an answer however much there is to do.
     let is_work = request.method() == http::Method::POST;
-    let mut response = match InFlight::enter(&edge, is_work) {
+    let mut response = match InFlight::enter(edge, is_work) {
         None => Problem::new(Code::Overloaded).into_response(),
-        Some(_in_flight) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-            Ok(response) => response,
+        Some(_in_flight) => match AssertUnwindSafe(routes.clone().call(request)).catch_unwind().await {
+            Ok(Ok(response)) => response,
             Err(_) => Problem::new(Code::Internal).into_response(),
         },
     };

@@ -42,16 +42,18 @@ impl DekCache {
     }
 
     /// What is kept under `key`, or what `load` finds; one load at a time for each key.
-    pub(super) async fn get_or_load(
+    pub(super) async fn get_or_load<L: Future<Output = Result<RawDek, KeysError>>>(
         &self,
         key: CacheKey,
-        load: impl Future<Output = Result<RawDek, KeysError>>,
+        load: impl FnOnce() -> L,
     ) -> Result<RawDek, KeysError> {
         // A hit takes part in no flight.
         if let Some(kept) = self.get(&key).await {
             return Ok(kept);
         }
-        self.0.try_get_with(key, load).await.map_err(|error: Arc<KeysError>| KeysError::clone(&error))
+        // On the heap, or every request would carry the room that a miss takes.
+        let loading = Box::pin(self.0.try_get_with(key, load()));
+        loading.await.map_err(|error: Arc<KeysError>| KeysError::clone(&error))
     }
 
     pub(super) async fn forget(&self, key: &CacheKey) {

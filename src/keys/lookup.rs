@@ -27,7 +27,7 @@ impl Keys {
         cause: &Record,
     ) -> Result<Arc<ProjectDek>, KeysError> {
         let key = CacheKey::Primary(project_id.clone());
-        self.unwrapped(key, self.find_or_insert_primary(project_id, cause)).await
+        self.unwrapped(key, || self.find_or_insert_primary(project_id, cause)).await
     }
 
     /// One version of a project's DEK. Never makes one.
@@ -38,7 +38,7 @@ impl Keys {
         version: KeyVersion,
     ) -> Result<Arc<ProjectDek>, KeysError> {
         let key = CacheKey::Version(project_id.clone(), version);
-        let load = async {
+        let load = || async {
             if let Some(row) = self.store.version(project_id, version).await? {
                 return Ok(row);
             }
@@ -58,7 +58,7 @@ impl Keys {
         cause: &Record,
     ) -> Result<Arc<ProjectDek>, KeysError> {
         let key = CacheKey::Wrapped(project_id.clone(), encrypted_dek.digest());
-        let load = async {
+        let load = || async {
             let row = match self.store.by_encrypted_dek(encrypted_dek).await? {
                 Some(row) => holding(row, encrypted_dek)?,
                 None => self.recognise_or_import(project_id, encrypted_dek, cause).await?,
@@ -87,7 +87,7 @@ impl Keys {
         refuse_others(project_id, &row)?;
         let row = holding(row, encrypted_dek)?;
         // Only what was found is shared with who else waits: what is refused here may be imported there.
-        self.unwrapped(key, async { Ok(row) }).await
+        self.unwrapped(key, || async { Ok(row) }).await
     }
 
     /// Whose a raw DEK is. Needs no permit: it finds what the caller holds already, and opens nothing.
@@ -95,7 +95,7 @@ impl Keys {
         let fingerprints = self.ring.fingerprints(dek);
         let primary = fingerprints.first().ok_or(KeysError::Corrupt("ring"))?;
         let key = CacheKey::Raw(primary.0);
-        let load = async {
+        let load = || async {
             for fingerprint in &fingerprints {
                 if let Some(row) = self.store.by_fingerprint(&fingerprint.0).await? {
                     return self.unwrap_row(row).map(RawDek::Known);
@@ -111,12 +111,12 @@ impl Keys {
     }
 
     /// The project's DEK that is kept under `key`, or that of the row which `find` finds.
-    async fn unwrapped(
+    async fn unwrapped<F: Future<Output = Result<DekRow, KeysError>>>(
         &self,
         key: CacheKey,
-        find: impl Future<Output = Result<DekRow, KeysError>>,
+        find: impl FnOnce() -> F,
     ) -> Result<Arc<ProjectDek>, KeysError> {
-        let load = async { self.unwrap_row(find.await?).map(RawDek::Known) };
+        let load = async || self.unwrap_row(find().await?).map(RawDek::Known);
         match self.cache.get_or_load(key, load).await? {
             RawDek::Known(dek) => Ok(dek),
             RawDek::Unknown(_) => Err(KeysError::Corrupt("cache")),
