@@ -16,6 +16,7 @@ mod policy;
 mod scan;
 mod sink;
 mod snapshot;
+mod trim;
 mod wasi;
 mod weight;
 

@@ -15,6 +15,7 @@ use super::fault::{Fault, printable};
 use super::imports::PluginLog;
 use super::limits::Limits;
 use super::policy::{WALL_FACTOR, linker, store, watch};
+use super::trim::without;
 
 /// How `configure` went.
 pub(super) enum Snapshot {
@@ -45,7 +46,7 @@ pub(super) async fn configure_policy(
     };
     let linker = linker(engine, wasi).map_err(|error| Fault::Trap(error.to_string()))?;
     // What cannot be compiled or linked as it is will be told when that is tried.
-    let component = Component::from_binary(engine, &instrumented);
+    let component = Component::from_binary(engine, &without(&instrumented, "policy"));
     let linked = component.and_then(|component| linker.instantiate_pre(&component)).and_then(PolicyPluginPre::new);
     let pre = match linked {
         Ok(pre) => pre,
@@ -77,7 +78,8 @@ pub(super) async fn configure_policy(
     watch(&mut store, limits.configure_deadline);
     let mut configured = WasmtimeWizerComponent { store: &mut store, instance };
     match wizer.snapshot_component(&context, &mut configured).await {
-        Ok(snapshot) => Ok(Snapshot::Taken(snapshot)),
+        // Nobody configures it again.
+        Ok(snapshot) => Ok(Snapshot::Taken(without(&snapshot, "settings"))),
         Err(error) => impossible(&error),
     }
 }
