@@ -11,7 +11,7 @@ plugins: ## the plugins that ship, as components in target/plugins
 
 test: ## all tests, against real servers that they start themselves
 	@tests/setup.sh test
-	cargo build --locked --workspace --bins
+	cargo build --locked --workspace --bins --examples
 	target/debug/codec-plugin build plugins --out target/plugins
 	cargo test --locked --manifest-path plugins/Cargo.toml --workspace --target-dir target/plugins-native
 	cargo test --workspace --locked
@@ -25,10 +25,11 @@ lint: ## format, clippy, licences, bans and sources of dependencies
 	@cargo fetch --locked --quiet
 	target/tools/bin/cargo-deny --offline check bans licenses sources
 
-bench: plugins ## /decrypt-value beside the seed's Node service and a bare axum echo; with policies and without; one decision
+bench: plugins ## codec beside Node, a bare axum echo and in-process ciphers, with ratios and plots (bench/RESULTS.md); then its parts
 	@tests/setup.sh bench
-	cargo build --release --locked --examples
-	bench/run.sh
+	cargo build --release --locked --workspace --bins --examples
+	target/release/examples/compare
+	cargo bench --locked --bench parts -- --quick
 
 fmt:
 	cargo fmt --all

@@ -1,4 +1,4 @@
-//! A bare axum echo: what HTTP alone costs, with bodies of the same size. The baseline of `bench/run.sh`.
+//! A bare axum echo: what HTTP alone costs, with bodies of the same size. A baseline of `bench/compare`.
 
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a baseline, not a service")]
 
@@ -12,7 +12,9 @@ async fn main() {
     let address = std::env::args().nth(1).expect("usage: echo ADDRESS:PORT");
     let listener = tokio::net::TcpListener::bind(&address).await.expect("the port is free");
     println!("echo on {address}");
-    let router = Router::new().route("/decrypt-value", post(|body: bytes::Bytes| async { body }));
+    let calls = ["/encrypt", "/decrypt-dek", "/decrypt-value", "/decrypt-all"];
+    let echo = || post(|body: bytes::Bytes| async { body });
+    let router = calls.into_iter().fold(Router::new(), |router, call| router.route(call, echo()));
     loop {
         let (stream, _) = listener.accept().await.expect("accepts");
         stream.set_nodelay(true).expect("TCP_NODELAY");

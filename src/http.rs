@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     fn size_of_call<A, B, C, F: Future>(_call: impl Fn(A, B, C) -> F) -> usize {
-        std::mem::size_of::<F>()
+        size_of::<F>()
     }
 
     /// Each call is moved to the heap and wiped when it is done.

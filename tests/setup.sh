@@ -53,6 +53,8 @@ for_test() {
     need pkill procps
     need curl curl
     need openssl openssl
+    # The smoke of the benchmark.
+    need wrk wrk
     # Where audit records go.
     need /usr/sbin/clickhouse-server clickhouse-server
     need /usr/sbin/haproxy haproxy
@@ -70,10 +72,9 @@ for_test() {
     fi
 }
 
+# What is compared, and against what: of the tests' tools wrk, Node and PostgreSQL.
 for_bench() {
     for_test
-    need wrk wrk
-    install_packages
 }
 
 for_lint() {

@@ -1,4 +1,6 @@
-// The seed's service in Node: its four calls, its cache of five minutes, its token, no audit. The baseline of bench/run.sh.
+// The seed's service in Node: its four calls, its cache of five minutes, its token, no audit. The baseline of bench/compare.
+// With WORKERS=n it is a cluster of n processes on one port; each has a map of projects of its own, for the seed has no database here.
+import cluster from 'node:cluster';
 import { createServer } from 'node:http';
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 
@@ -37,8 +39,9 @@ const calls = {
   '/encrypt': ({ projectId, value }) => ({ encrypted: seal(Buffer.from(value, 'utf8'), projectDek(projectId)) }),
   '/decrypt-dek': ({ encryptedDEK, projectId }) => ({ dek: decryptDEK(encryptedDEK, projectId).toString('base64') }),
   '/decrypt-value': ({ encrypted, dek }) => ({ value: open(encrypted, Buffer.from(dek, 'base64')).toString('utf8') }),
-  '/decrypt-all': ({ projectId, variables }) => {
-    const dek = projectDek(projectId);
+  // A call may bring the project's encrypted DEK, as the platform's database would: all of a cluster know it then.
+  '/decrypt-all': ({ projectId, encryptedDEK, variables }) => {
+    const dek = encryptedDEK ? decryptDEK(encryptedDEK, projectId) : projectDek(projectId);
     const values = {};
     for (const [name, variable] of Object.entries(variables)) {
       values[name] = variable.type === 'secret' ? open(variable.value, dek).toString('utf8') : variable.value;
@@ -47,7 +50,7 @@ const calls = {
   },
 };
 
-createServer((request, response) => {
+const server = createServer((request, response) => {
   const answer = (status, body) => {
     response.writeHead(status, { 'Content-Type': 'application/json' });
     response.end(JSON.stringify(body));
@@ -64,4 +67,11 @@ createServer((request, response) => {
       answer(400, { error: 'bad request' });
     }
   });
-}).listen(Number(process.env.PORT), '127.0.0.1');
+});
+
+const workers = Number(process.env.WORKERS ?? 1);
+if (cluster.isPrimary && workers > 1) {
+  for (let index = 0; index < workers; index += 1) cluster.fork();
+} else {
+  server.listen(Number(process.env.PORT), '127.0.0.1');
+}

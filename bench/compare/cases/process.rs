@@ -1,0 +1,63 @@
+//! The process itself: from start to ready, and its memory after many requests, with five plugins.
+
+use anyhow::Context as _;
+
+use super::calls::{CONNECTIONS, load};
+use crate::figures::{Samples, number};
+use crate::launches::Launch;
+use crate::report::{Report, Row};
+use crate::server::Server;
+use crate::setting::Setting;
+use crate::wrk::Script;
+
+/// The case.
+pub(crate) const PROCESS: &str = "The process, with five plugins in Rust";
+/// Its rows.
+pub(crate) const READY: &str = "start to ready";
+/// Resident memory, as rows name it.
+pub(crate) const RESIDENT: &str = "resident (VmRSS)";
+/// Of that, what no file backs.
+pub(crate) const ANONYMOUS: &str = "of that anonymous (RssAnon)";
+
+/// Both.
+pub(crate) fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
+    let mut took = Samples::default();
+    let mut last = None;
+    for _ in 0..setting.pairs {
+        // The one before is gone first.
+        drop(last.take());
+        let mut server = Server::spawn(setting, Launch::five_plugins())?;
+        took.0.push(server.until_ready()?.as_secs_f64() * 1e3);
+        last = Some(server);
+    }
+    let row = Row::new(PROCESS, READY, "an empty store", "ms", took);
+    report.rows.push(row.without("nothing; until /readyz says so, asked every millisecond"));
+    let server = last.context("no pair")?;
+    server.learn(setting)?;
+    let (body, text) = setting.decrypt_value()?;
+    let script = Script::new(setting, "/decrypt-value", std::slice::from_ref(&body))?;
+    server.check("/decrypt-value", &body, |answer| answer["value"] == *text)?;
+    let mut answered = 0;
+    for part in [setting.requests() / 10, setting.requests()] {
+        while answered < part {
+            answered += script.run(&server.client.address, CONNECTIONS, setting.each)?.requests;
+        }
+        server.settle()?;
+        for (what, line) in [(RESIDENT, "VmRSS"), (ANONYMOUS, "RssAnon")] {
+            let samples = Samples(vec![server.memory_mb(line)?]);
+            report.rows.push(Row::new(PROCESS, what, &after(part), "MB", samples).without("nothing"));
+        }
+        report.notes.push(format!(
+            "memory after {} requests was read after {}, at {}",
+            number(part as f64),
+            number(answered as f64),
+            load(CONNECTIONS)
+        ));
+    }
+    Ok(())
+}
+
+/// As rows name the moment.
+pub(crate) fn after(requests: u64) -> String {
+    format!("after {} requests", number(requests as f64))
+}

@@ -1,0 +1,111 @@
+//! An open-loop load: calls begin when they are meant to, whether others have ended or not, and a time counts from the moment that was
+//! meant. A server that stalls shows it in every call that fell into the stall.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+
+use crate::client::Client;
+use crate::figures::percentile;
+
+/// Calls in flight at the most: one on each connection.
+pub(crate) const CONNECTIONS: u32 = 64;
+/// Between the start of the threads and the first call.
+const HEAD_START: Duration = Duration::from_millis(50);
+
+/// What a load came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) calls: usize,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+}
+
+/// Makes `per_second` calls for `duration`; each must succeed.
+///
+/// Each connection has a thread that sleeps until its next call is due: timers of a runtime count in milliseconds.
+pub(crate) fn run(
+    client: &Client,
+    call: &str,
+    body: &str,
+    per_second: f64,
+    duration: Duration,
+) -> anyhow::Result<Times> {
+    ensure!(per_second > 0.0, "no pace");
+    let every = Duration::from_secs_f64(f64::from(CONNECTIONS) / per_second);
+    let start = Instant::now() + HEAD_START;
+    let times = std::thread::scope(|scope| {
+        let threads = (0..CONNECTIONS).map(|index| {
+            let first = start + every.mul_f64(f64::from(index) / f64::from(CONNECTIONS));
+            scope.spawn(move || one_connection(client, call, body, first, every, start + duration))
+        });
+        // All of them run before the first is waited for.
+        let threads: Vec<_> = threads.collect();
+        let times =
+            threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a connection's thread panics"))?);
+        times.collect::<anyhow::Result<Vec<_>>>()
+    })?;
+    let mut times = times.concat();
+    times.sort_by(f64::total_cmp);
+    ensure!(!times.is_empty(), "no call was due");
+    Ok(Times { calls: times.len(), p50_us: percentile(&times, 50), p99_us: percentile(&times, 99) })
+}
+
+fn one_connection(
+    client: &Client,
+    call: &str,
+    body: &str,
+    first: Instant,
+    every: Duration,
+    end: Instant,
+) -> anyhow::Result<Vec<f64>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let stream = TcpStream::connect(&client.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let (mut sender, connection) = handshake(TokioIo::new(tokio::net::TcpStream::from_std(stream)?)).await?;
+        tokio::spawn(connection);
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let mut times = Vec::new();
+        let mut due = first;
+        while due < end {
+            // Nothing else runs on this thread.
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            one_call(&mut sender, client, call, body.clone()).await?;
+            times.push(due.elapsed().as_secs_f64() * 1e6);
+            due += every;
+        }
+        Ok(times)
+    })
+}
+
+async fn one_call(
+    sender: &mut SendRequest<Full<Bytes>>,
+    client: &Client,
+    call: &str,
+    body: Bytes,
+) -> anyhow::Result<()> {
+    let request = http::Request::post(call)
+        .header("Host", &client.address)
+        .header("Content-Type", "application/json")
+        .header("X-Service-Auth", &client.token)
+        .body(Full::new(body))?;
+    sender.ready().await?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let answer = response.into_body().collect().await.context("an answer that breaks off")?.to_bytes();
+    ensure!(status == http::StatusCode::OK, "{status}: {}", String::from_utf8_lossy(&answer));
+    Ok(())
+}
+
+/// Lets the threads that are started from now on wake when they are due, and not up to 50 µs later.
+pub(crate) fn wake_in_time() {
+    // Where the system does not allow it, all times are that much longer, the echo's too.
+    let _ = std::fs::write("/proc/self/timerslack_ns", "1");
+}
