@@ -168,3 +168,22 @@ async fn the_service_survives_the_whole_corpus_under_honest_load() {
     assert!(!panics.iter().any(|line| line.contains("panicked at src") || line.contains("host/src")), "{panics:?}");
     codec.verify(&[]);
 }
+
+/// As `tests/hostile/README.md` tells others to: the whole corpus as files, with a table of what must come of each.
+#[test]
+fn others_get_the_corpus_as_files_with_a_table() {
+    let example = std::path::Path::new(env!("CARGO_BIN_EXE_codec")).with_file_name("examples/hostile");
+    assert!(example.exists(), "run the tests with `make test`");
+    let out = tempfile::TempDir::new().expect("a folder");
+    let output = std::process::Command::new(example).arg(out.path()).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = std::fs::read_to_string(out.path().join("table.tsv")).expect("a table");
+    let lines: Vec<&str> = table.lines().skip(1).collect();
+    let guests = corpus::all();
+    assert_eq!(lines.len(), guests.len());
+    for (line, guest) in lines.iter().zip(&guests) {
+        let file = line.split('\t').next().expect("a file");
+        assert_eq!(std::fs::read(out.path().join(file)).expect("a guest"), guest.bytes, "{file}");
+    }
+    assert!(out.path().join("honest-policy.wasm").exists() && out.path().join("honest-sink.wasm").exists());
+}
