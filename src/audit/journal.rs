@@ -202,8 +202,7 @@ impl Journal {
 
     /// Appends `record` for nobody who waits. Whether there was room for it.
     fn append_unheard(&self, record: &Record) -> bool {
-        let place = self.queue.push(Message::Record { body: body_of(record), answer: None });
-        place.map(|place| self.queue.hurry(place)).is_ok()
+        self.queue.push_hurried(Message::Record { body: body_of(record), answer: None }).is_ok()
     }
 
     /// The sinks that every answer waits for.
@@ -220,9 +219,7 @@ impl Journal {
     pub fn retry_if_failing(&self) {
         if self.gauges.is_failing.load(Ordering::Relaxed) {
             // A full queue holds records, which are attempts too.
-            if let Ok(place) = self.queue.push(Message::Retry) {
-                self.queue.hurry(place);
-            }
+            let _ = self.queue.push_hurried(Message::Retry);
         }
     }
 

@@ -60,6 +60,11 @@ impl Queue {
         Ok(place)
     }
 
+    /// Queues `message` and hurries the writer.
+    pub(super) fn push_hurried(&self, message: Message) -> Result<(), Full> {
+        self.push(message).map(|place| self.hurry(place))
+    }
+
     /// Has the writer take what waits, unless it has taken `place` already.
     pub(super) fn hurry(&self, place: Place) {
         let waiting = self.lock();
