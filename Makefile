@@ -25,9 +25,10 @@ lint: ## format, clippy, licences, bans and sources of dependencies
 	@cargo fetch --locked --quiet
 	target/tools/bin/cargo-deny --offline check bans licenses sources
 
-bench: plugins ## codec beside Node, a bare axum echo and in-process ciphers, with ratios and plots (bench/RESULTS.md); then its parts
+bench: ## codec beside Node, a bare axum echo and in-process ciphers, with ratios and plots (bench/RESULTS.md); then its parts
 	@tests/setup.sh bench
 	cargo build --release --locked --workspace --bins --examples
+	target/release/codec-plugin build plugins --out target/plugins
 	target/release/examples/compare
 	cargo bench --locked --bench parts -- --quick
 

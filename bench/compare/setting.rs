@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use origan_codec_host::crypto::{Dek, DekCipher, Kek, KeyRing, Plaintext};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::cases;
 
 /// Bytes of every value that is encrypted.
 pub(crate) const VALUE_BYTES: usize = 64;
 /// The project that most calls are about.
 pub(crate) const PROJECT: &str = "bench";
-/// More names of cases than there are would be a mistake.
-const CASES: [&str; 10] =
-    ["decisions", "disk", "decrypt-value", "calls", "decrypt-all", "cache", "growth", "process", "paced", "neighbours"];
 
 /// Compares codec with what people would use instead.
 #[derive(clap::Parser)]
@@ -30,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long)]
     quick: bool,
     /// Only this case; may be given several times.
-    #[arg(long, value_name = "CASE", value_parser = CASES)]
+    #[arg(long, value_name = "CASE", value_parser = cases::ALL.map(|(name, _)| name))]
     pub(crate) only: Vec<String>,
     /// The folder of `codec`, `codec-plugin` and `examples/echo`.
     #[arg(long, default_value = "target/release", value_name = "DIR")]
@@ -154,8 +155,7 @@ impl OwnedDek {
 
     /// Base64 of it.
     pub(crate) fn raw(&self) -> String {
-        use base64::Engine as _;
-        base64::engine::general_purpose::STANDARD.encode(self.dek.expose_secret())
+        STANDARD.encode(self.dek.expose_secret())
     }
 
     /// A new value, and what it is sealed to.
@@ -168,10 +168,9 @@ impl OwnedDek {
 
 /// As a password generator would make it.
 pub(crate) fn random_text() -> anyhow::Result<String> {
-    use base64::Engine as _;
     let mut bytes = [0; VALUE_BYTES / 4 * 3];
     getrandom::fill(&mut bytes).context("randomness")?;
-    Ok(base64::engine::general_purpose::STANDARD.encode(bytes))
+    Ok(STANDARD.encode(bytes))
 }
 
 /// `target/`, or wherever the servers were built.

@@ -21,6 +21,8 @@ use crate::setting::{Setting, random_text};
 const ROWS_AT_ONCE: usize = 1_000;
 /// Projects of which a call is made.
 const CALLS_MAX: usize = 20_000;
+const INSERT: &str = "INSERT INTO project_dek \
+    (project_id, version, kek_id, encrypted_dek, encrypted_dek_sha256, fingerprint, row_mac, state, origin, created_at) ";
 /// For each operation of the store while it is set up.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -96,32 +98,15 @@ where
             rows.push(row);
             index += 1;
         }
-        insert::<DB>(connection, rows).await?;
+        let mut query = QueryBuilder::<DB>::new(INSERT);
+        query.push_values(rows, |mut values, row| {
+            values.push_bind(row.project).push_bind(1_i64).push_bind(row.kek_id).push_bind(row.encrypted_dek);
+            values.push_bind(row.digest).push_bind(row.fingerprint).push_bind(row.row_mac);
+            values.push_bind("primary").push_bind("created").push_bind(1_767_268_800_000_i64);
+        });
+        query.build().execute(&mut *connection).await?;
     }
     Ok(Filled { bodies, took: begun.elapsed() })
-}
-
-async fn insert<DB>(connection: &mut DB::Connection, rows: Vec<Row>) -> anyhow::Result<()>
-where
-    DB: Database,
-    DB::Arguments: IntoArguments<DB>,
-    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-    for<'q> i64: Encode<'q, DB> + Type<DB>,
-    for<'q> &'q str: Encode<'q, DB> + Type<DB>,
-    for<'q> String: Encode<'q, DB> + Type<DB>,
-    for<'q> Vec<u8>: Encode<'q, DB> + Type<DB>,
-{
-    let mut query = QueryBuilder::<DB>::new(
-        "INSERT INTO project_dek \
-         (project_id, version, kek_id, encrypted_dek, encrypted_dek_sha256, fingerprint, row_mac, state, origin, created_at) ",
-    );
-    query.push_values(rows, |mut values, row| {
-        values.push_bind(row.project).push_bind(1_i64).push_bind(row.kek_id).push_bind(row.encrypted_dek);
-        values.push_bind(row.digest).push_bind(row.fingerprint).push_bind(row.row_mac);
-        values.push_bind("primary").push_bind("created").push_bind(1_767_268_800_000_i64);
-    });
-    query.build().execute(connection).await?;
-    Ok(())
 }
 
 impl Row {
