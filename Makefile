@@ -27,7 +27,7 @@ lint: ## format, clippy, licences, bans and sources of dependencies
 
 bench: ## codec beside Node, a bare axum echo and in-process ciphers, with ratios and plots (bench/RESULTS.md); then its parts
 	@tests/setup.sh bench
-	cargo build --release --locked --workspace --bins --examples
+	cargo build --release --locked --workspace --bins --example compare --example echo
 	target/release/codec-plugin build plugins --out target/plugins
 	target/release/examples/compare
 	cargo bench --locked --bench parts -- --quick

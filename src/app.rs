@@ -1,5 +1,6 @@
 //! The only place that builds things: from configuration and secrets to a service that answers.
 
+mod code;
 mod dev;
 mod hardening;
 mod secrets;
@@ -63,7 +64,8 @@ pub async fn serve(
 
     let (tell, not_ready) = watch::channel(String::from("starting"));
     let draining = Arc::new(AtomicBool::new(false));
-    let plugins = Plugins::new()?;
+    let code = code::VouchedCode::new(config.data_dir.join("code"), secrets.ring.code_key());
+    let plugins = Plugins::new(Arc::new(code))?;
     let edge = Arc::new(Edge {
         callers: ArcSwap::from_pointee(secrets.doors.open()?),
         limits: config.limits.clone(),

@@ -30,7 +30,7 @@ pub struct DeploymentId(Arc<str>);
 
 /// The name of an environment variable: any text up to 256 bytes, the empty one included.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct VariableName(Box<str>);
+pub struct VariableName(Arc<str>);
 
 /// Which of a project's DEKs: 1 or more. What names none is version 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

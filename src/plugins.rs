@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use origan_codec_host::plugin::Engines;
+use origan_codec_host::plugin::{CodeCache, Engines};
 use tokio::sync::{Mutex, Notify};
 use tracing::{info, warn};
 
@@ -60,10 +60,10 @@ struct State {
 }
 
 impl Plugins {
-    /// None yet.
-    pub fn new() -> anyhow::Result<Arc<Self>> {
+    /// None yet. What they are compiled to is looked for in `code`, and kept there.
+    pub fn new(code: Arc<dyn CodeCache>) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self {
-            engines: Arc::new(Engines::new()?),
+            engines: Arc::new(Engines::with_cache(code)?),
             policies: Arc::default(),
             runtime: SinkRuntime::start()?,
             state: Mutex::default(),

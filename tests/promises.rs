@@ -11,6 +11,7 @@ mod binding;
 mod bodies;
 mod callers;
 mod ciphertexts;
+mod compiled_code;
 mod configuration;
 mod contract;
 mod counting;

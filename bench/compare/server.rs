@@ -33,44 +33,26 @@ impl Server {
     /// Starts it; it may not be ready yet.
     pub(crate) fn spawn(setting: &Setting, launch: Launch) -> anyhow::Result<Self> {
         let dir = setting.scratch.path().join(format!("server-{:08x}", getrandom::u32()?));
-        let address = free_address()?;
-        let mut command = match &launch.kind {
-            Kind::Codec(toml) => {
-                install(&setting.plugins, &dir.join("data/plugins"))?;
-                for (name, component) in &launch.plugins {
-                    fs::write(dir.join("data/plugins").join(name), component)?;
-                }
-                fs::write(dir.join("codec.toml"), toml)?;
-                let mut command = Command::new(setting.bin.join("codec"));
-                command
-                    .arg("serve")
-                    .env("CODEC_LISTEN", &address)
-                    .env_remove("DATABASE_URL")
-                    .env_remove("CODEC_CONFIG");
-                command.env_remove("CODEC_DATA_DIR");
-                command
-            }
-            Kind::Node(workers) => {
-                let port = address.rsplit(':').next().unwrap_or_default();
-                let mut command = Command::new(setting.node());
-                command.arg(setting.root.join("bench/baseline/codec-service.mjs"));
-                command.env("PORT", port).env("WORKERS", workers.to_string());
-                command
-            }
-            Kind::Echo => {
-                let mut command = Command::new(setting.bin.join("examples/echo"));
-                command.arg(&address);
-                command
-            }
-        };
         fs::create_dir_all(&dir)?;
-        command.env("KEK_SECRET", &setting.kek).env("INTERNAL_SERVICE_TOKEN", &setting.token).current_dir(&dir);
-        let log = fs::File::create(dir.join("log"))?;
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let started = Instant::now();
-        let child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        if let Kind::Codec(toml) = &launch.kind {
+            install(&setting.plugins, &dir.join("data/plugins"))?;
+            for (name, component) in &launch.plugins {
+                fs::write(dir.join("data/plugins").join(name), component)?;
+            }
+            fs::write(dir.join("codec.toml"), toml)?;
+        }
+        let address = free_address()?;
+        let (child, started) = start(setting, &launch, &dir, &address)?;
         let client = Client { address, token: setting.token.clone() };
         Ok(Self { launch, client, child, dir, started })
+    }
+
+    /// Ends it as an operator would, and starts it again on the same data; it may not be ready yet.
+    pub(crate) fn restart(&mut self, setting: &Setting) -> anyhow::Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        self.child.wait()?;
+        (self.child, self.started) = start(setting, &self.launch, &self.dir, &self.client.address)?;
+        Ok(())
     }
 
     /// Starts all of them at once, and waits for all.
@@ -184,6 +166,35 @@ impl Drop for Server {
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+fn start(setting: &Setting, launch: &Launch, dir: &Path, address: &str) -> anyhow::Result<(Child, Instant)> {
+    let mut command = match &launch.kind {
+        Kind::Codec(_) => {
+            let mut command = Command::new(setting.bin.join("codec"));
+            command.arg("serve").env("CODEC_LISTEN", address).env_remove("DATABASE_URL").env_remove("CODEC_CONFIG");
+            command.env_remove("CODEC_DATA_DIR");
+            command
+        }
+        Kind::Node(workers) => {
+            let port = address.rsplit(':').next().unwrap_or_default();
+            let mut command = Command::new(setting.node());
+            command.arg(setting.root.join("bench/baseline/codec-service.mjs"));
+            command.env("PORT", port).env("WORKERS", workers.to_string());
+            command
+        }
+        Kind::Echo => {
+            let mut command = Command::new(setting.bin.join("examples/echo"));
+            command.arg(address);
+            command
+        }
+    };
+    command.env("KEK_SECRET", &setting.kek).env("INTERNAL_SERVICE_TOKEN", &setting.token).current_dir(dir);
+    let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log"))?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let started = Instant::now();
+    let child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    Ok((child, started))
 }
 
 fn install(from: &Path, to: &Path) -> anyhow::Result<()> {

@@ -7,9 +7,11 @@
 mod admission;
 mod bindings;
 pub mod cases;
+mod code;
 mod engine;
 mod fault;
 mod imports;
+mod lane;
 mod limits;
 pub mod outside;
 mod policy;
@@ -21,9 +23,11 @@ mod wasi;
 mod weight;
 
 pub use admission::{AdmissionError, Candidate, Problem, Sha256Digest};
+pub use code::{CodeCache, CodeKey};
 pub use engine::Engines;
 pub use fault::Fault;
 pub use imports::{LogLevel, LogLine, PluginLog};
+pub use lane::let_requests_go_first;
 pub use limits::Limits;
 pub use outside::Outside;
 pub use policy::{

@@ -21,6 +21,9 @@ const UNKNOWN_FIELDS_MAX: usize = 10_000;
 /// Names of all variables together, in bytes as a record writes them: it may hold them twice, and every sink must be able to take it.
 const NAMES_BYTES_MAX: usize = 256 << 10;
 
+/// Bytes of one variable in a body, as a guess: what `type`, a short name and a short sealed value take.
+const VARIABLE_BYTES_USUAL: usize = 128;
+
 /// A JSON object with the fields it knows.
 pub(super) trait Object<'de>: Default {
     /// Their names.
@@ -33,7 +36,8 @@ pub(super) trait Object<'de>: Default {
 /// Parses `body` as one `T`, with at most `variables_max` variables in it.
 pub(super) fn parse<'de, T: Object<'de>>(body: &'de [u8], variables_max: usize) -> Result<T, Problem> {
     let text = std::str::from_utf8(body).map_err(|_| Problem::detailed(Code::InvalidJson, "the body is not UTF-8"))?;
-    let trace = Trace { variables_max, place: RefCell::default(), refusal: RefCell::default() };
+    let variables_expected = variables_max.min(body.len() / VARIABLE_BYTES_USUAL);
+    let trace = Trace { variables_max, variables_expected, place: RefCell::default(), refusal: RefCell::default() };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let object = ObjectSeed::<T>(&trace, PhantomData).deserialize(&mut deserializer);
     object.and_then(|object| deserializer.end().map(|()| object)).map_err(|error| trace.into_problem(&error))
@@ -47,13 +51,15 @@ pub(super) fn required<T>(value: Option<T>, field: &'static str) -> Result<T, Pr
 /// Where the parser is, and what it refused there. Serde's own messages repeat values, so they are never shown.
 pub(super) struct Trace {
     variables_max: usize,
+    /// Room is made for so many at once.
+    variables_expected: usize,
     place: RefCell<Place>,
     refusal: RefCell<Option<(Code, Cow<'static, str>)>>,
 }
 
 #[derive(Default)]
 struct Place {
-    variable: Option<String>,
+    variable: Option<VariableName>,
     field: Option<&'static str>,
 }
 
@@ -73,6 +79,11 @@ impl Trace {
         outcome.map_err(|error| self.refuse(code_of_envelope(error), error.to_string()))
     }
 
+    /// Tells of `variable` what was refused.
+    fn blame(&self, variable: &VariableName) {
+        self.place.borrow_mut().variable = Some(variable.clone());
+    }
+
     fn into_problem(self, error: &serde_json::Error) -> Problem {
         let at = format!("at line {} column {}", error.line(), error.column());
         let place = self.place.into_inner();
@@ -82,7 +93,7 @@ impl Trace {
             None if error.is_data() => Problem::detailed(Code::InvalidRequest, format!("{field}wrong type, {at}")),
             None => Problem::detailed(Code::InvalidJson, format!("not valid JSON {at}")),
         };
-        problem.variable = place.variable;
+        problem.variable = place.variable.map(|name| name.to_string());
         problem
     }
 }
@@ -133,6 +144,13 @@ pub(super) trait Variable<'de>: Sized {
 
     /// Of its fields; or what is wrong with them.
     fn from_fields(fields: Self::Fields) -> Result<Self, (Code, &'static str)>;
+
+    /// The next value of `map`.
+    fn next<A: MapAccess<'de>>(map: &mut A, trace: &Trace) -> Result<Self, A::Error> {
+        let fields = map.next_value_seed(ObjectSeed::<Self::Fields>(trace, PhantomData))?;
+        trace.place.borrow_mut().field = None;
+        Self::from_fields(fields).map_err(|(code, why)| trace.refuse(code, why))
+    }
 }
 
 /// The object `variables`, in the order given.
@@ -163,8 +181,8 @@ impl<'de, V: Variable<'de>> Visitor<'de> for VariablesSeed<'_, V> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let trace = self.0;
-        let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
-        let mut variables = Vec::new();
+        let mut seen: HashSet<Cow<'de, str>> = HashSet::with_capacity(trace.variables_expected);
+        let mut variables = Vec::with_capacity(trace.variables_expected);
         let mut names_bytes = 0;
         while let Some(Text(name)) = map.next_key()? {
             // Until the name is known to be one, no variable is to blame.
@@ -177,13 +195,13 @@ impl<'de, V: Variable<'de>> Visitor<'de> for VariablesSeed<'_, V> {
                 return Err(trace.refuse(Code::PayloadTooLarge, "the names of the variables are too long together"));
             }
             let parsed: VariableName = trace.parsed(name.parse())?;
-            trace.place.replace(Place { variable: Some(name.clone().into_owned()), field: None });
-            if !seen.insert(name) {
-                return Err(trace.refuse(Code::DuplicateKey, "the variable appears twice"));
-            }
-            let fields = map.next_value_seed(ObjectSeed::<V::Fields>(trace, PhantomData))?;
-            trace.place.borrow_mut().field = None;
-            let variable = V::from_fields(fields).map_err(|(code, why)| trace.refuse(code, why))?;
+            trace.place.replace(Place::default());
+            let variable = if seen.insert(name) {
+                V::next(&mut map, trace)
+            } else {
+                Err(trace.refuse(Code::DuplicateKey, "the variable appears twice"))
+            };
+            let variable = variable.inspect_err(|_| trace.blame(&parsed))?;
             variables.push((parsed, variable));
             trace.place.replace(Place { variable: None, field: Some("variables") });
         }

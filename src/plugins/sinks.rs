@@ -10,7 +10,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use origan_codec_host::plugin::outside::{Egress, Granted};
-use origan_codec_host::plugin::{Engines, Entry, Limits, SinkPlugin, WriteOutcome};
+use origan_codec_host::plugin::{Engines, Entry, Limits, SinkPlugin, WriteOutcome, let_requests_go_first};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -62,9 +62,7 @@ impl SinkRuntime {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("sinks")
-            .on_thread_start(|| {
-                let _ = rustix::process::nice(NICENESS);
-            })
+            .on_thread_start(|| let_requests_go_first(NICENESS))
             .enable_all()
             .build();
         Ok(Self(Some(runtime.context("the sinks' thread cannot be started")?)))

@@ -1,7 +1,8 @@
 //! The KEKs a process holds, one of them primary, and everything that is keyed by them.
 //!
 //! `encryptedDEK = seal(KEK, aad = "", DEK)` is the contract's. All else is under keys derived from the KEK, one for each purpose:
-//! the MAC that ties a row to its project, the fingerprint by which a raw DEK is found, the canary, the DEK handles, the journal.
+//! the MAC that ties a row to its project, the fingerprint by which a raw DEK is found, the canary, the DEK handles, the journal, the cache of plugins'
+//! compiled code.
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -28,6 +29,7 @@ struct RingKek {
     rows: MacKey,
     fingerprints: MacKey,
     journal: Zeroizing<[u8; 32]>,
+    code: Zeroizing<[u8; 32]>,
 }
 
 /// A DEK under a KEK.
@@ -163,6 +165,11 @@ impl KeyRing {
         Some(MacKey::derive(&kek.journal, chain))
     }
 
+    /// The key that vouches for plugins' compiled code, under the primary.
+    pub fn code_key(&self) -> MacKey {
+        MacKey::derive(&self.primary().code, "cache")
+    }
+
     fn primary(&self) -> &RingKek {
         // `new` puts the primary first, and nothing takes a KEK out.
         &self.keks[0]
@@ -190,6 +197,7 @@ impl RingKek {
             rows: MacKey::derive(bytes, "row"),
             fingerprints: MacKey::derive(bytes, "dek-fingerprint"),
             journal: derive_subkey(bytes, "journal"),
+            code: derive_subkey(bytes, "code"),
         }
     }
 

@@ -17,6 +17,7 @@ use wasmtime::component::Component;
 use super::bindings::policy::PolicyPluginPre;
 use super::bindings::sink::AuditSinkPluginPre;
 use super::cases::Linked;
+use super::code;
 use super::engine::Engines;
 use super::fault::{Fault, printable};
 use super::outside::Outside;
@@ -44,7 +45,8 @@ impl Engines {
             let runtime = runtime.map_err(|error| AdmissionError::Thread(error.to_string()))?;
             let plugin = engines.make_policy(&taken, &runtime)?;
             if let Some(cases) = &taken.cases {
-                let linked = Linked::Policy(engines.link(&compile(&engines.policies, &taken.bytes)?, taken.wasi)?);
+                let linked =
+                    Linked::Policy(engines.link(&engines.compile(&engines.policies, &taken.bytes)?, taken.wasi)?);
                 runtime.block_on(cases.must_pass(&engines, &taken, &linked))?;
             }
             Ok(plugin)
@@ -86,7 +88,7 @@ impl Engines {
     pub(super) async fn link_sink(self: &Arc<Self>, candidate: &Candidate) -> Result<SinkPre, AdmissionError> {
         let (engines, taken) = (self.clone(), candidate.clone());
         let linking = self.on_thread(&candidate.limits, move || {
-            let component = compile(&engines.sinks, &taken.bytes)?;
+            let component = engines.compile(&engines.sinks, &taken.bytes)?;
             let linker = sink::linker(&engines.sinks, taken.wasi).map_err(|error| compile_error(&error))?;
             let pre = linker.instantiate_pre(&component).map_err(|error| compile_error(&error))?;
             SinkPre::new(pre).map_err(|error| compile_error(&error))
@@ -99,7 +101,7 @@ impl Engines {
         let (engines, taken) = (self.clone(), candidate.clone());
         let linking = self.on_thread(&candidate.limits, move || {
             taken.check(Kind::Policy, false, false)?;
-            engines.link(&compile(&engines.policies, &taken.bytes)?, taken.wasi)
+            engines.link(&engines.compile(&engines.policies, &taken.bytes)?, taken.wasi)
         });
         linking.await
     }
@@ -110,7 +112,7 @@ impl Engines {
         let configuring = snapshot::configure_policy(self, bytes, settings, limits, log.clone(), *wasi);
         match runtime.block_on(configuring).map_err(AdmissionError::Configure)? {
             Snapshot::Taken(snapshot) => {
-                let pre = self.link(&compile(&self.policies, &snapshot)?, *wasi)?;
+                let pre = self.link(&self.compile(&self.policies, &snapshot)?, *wasi)?;
                 let making = PolicyPlugin::new(pre, self.clock.clone(), limits.clone(), log.clone(), None, *wasi);
                 runtime.block_on(making).map_err(AdmissionError::Configure)
             }
@@ -118,10 +120,14 @@ impl Engines {
             Snapshot::Impossible(why) => {
                 let plugin = &candidate.name;
                 tracing::info!(plugin, why, "no snapshot of this policy: it is configured for each decision");
-                let pre = self.link(&compile(&self.policies, bytes)?, *wasi)?;
+                let pre = self.link(&self.compile(&self.policies, bytes)?, *wasi)?;
                 runtime.block_on(self.configured_afresh(&pre, candidate))
             }
         }
+    }
+
+    fn compile(&self, engine: &Engine, bytes: &[u8]) -> Result<Component, AdmissionError> {
+        code::component(engine, &*self.code, bytes).map_err(|error| compile_error(&error))
     }
 
     fn link(&self, component: &Component, wasi: bool) -> Result<PolicyPre, AdmissionError> {
@@ -166,10 +172,6 @@ impl Engines {
         );
         making.await.map_err(AdmissionError::Configure)
     }
-}
-
-fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, AdmissionError> {
-    Component::from_binary(engine, bytes).map_err(|error| compile_error(&error))
 }
 
 fn compile_error(error: &wasmtime::Error) -> AdmissionError {

@@ -13,6 +13,7 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm,
 };
 
+use super::code::{CodeCache, NoCache};
 pub(super) use clock::{AtWork, Clock, TICK};
 
 /// Plugins that are compiled at once.
@@ -33,6 +34,7 @@ pub struct Engines {
     pub(super) policies: Engine,
     pub(super) sinks: Engine,
     pub(super) snapshots: Engine,
+    pub(super) code: Arc<dyn CodeCache>,
     /// Places for compilers at work.
     pub(super) admissions: Arc<Semaphore>,
     pub(super) clock: Arc<Clock>,
@@ -44,8 +46,13 @@ pub struct Engines {
 pub struct EnginesError(String);
 
 impl Engines {
-    /// Sets them up and starts their clock.
+    /// Sets them up and starts their clock. Every component is compiled.
     pub fn new() -> Result<Self, EnginesError> {
+        Self::with_cache(Arc::new(NoCache))
+    }
+
+    /// The same, with `code` for what has been compiled before.
+    pub fn with_cache(code: Arc<dyn CodeCache>) -> Result<Self, EnginesError> {
         let make = |config: &Config| Engine::new(config).map_err(|error| EnginesError(format!("{error:#}")));
         let mut pooled = common();
         pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
@@ -56,7 +63,7 @@ impl Engines {
         let (policies, sinks, snapshots) = (make(&pooled)?, make(&common())?, make(&quick)?);
         let clock = Clock::start([policies.weak(), sinks.weak(), snapshots.weak()]);
         let clock = clock.map_err(|error| EnginesError(error.to_string()))?;
-        Ok(Self { policies, sinks, snapshots, admissions: Arc::new(Semaphore::new(ADMISSIONS_MAX)), clock })
+        Ok(Self { policies, sinks, snapshots, code, admissions: Arc::new(Semaphore::new(ADMISSIONS_MAX)), clock })
     }
 }
 

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::Component;
 use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 
 use super::admission::Problem;
 use super::bindings::policy::{PolicyPlugin, PolicyPluginPre};
+use super::code;
 use super::engine::Engines;
 use super::fault::{Fault, printable};
 use super::imports::PluginLog;
@@ -46,7 +46,7 @@ pub(super) async fn configure_policy(
     };
     let linker = linker(engine, wasi).map_err(|error| Fault::Trap(error.to_string()))?;
     // What cannot be compiled or linked as it is will be told when that is tried.
-    let component = Component::from_binary(engine, &without(&instrumented, "policy"));
+    let component = code::component(engine, &*engines.code, &without(&instrumented, "policy"));
     let linked = component.and_then(|component| linker.instantiate_pre(&component)).and_then(PolicyPluginPre::new);
     let pre = match linked {
         Ok(pre) => pre,

@@ -1,0 +1,178 @@
+//! Compiled code of plugins between one start and the next: files that only whoever has the KEK could have made.
+//!
+//! Compiling is nearly all that a start takes: a tenth of a second for a small guest, several for one in JavaScript or Python. A file is
+//! `tag(32) ‖ code`, the tag an HMAC over the key and the code, so that neither an altered file nor another component's under this name
+//! is ever run; what fails it is compiled again.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use origan_codec_host::crypto::MacKey;
+use origan_codec_host::plugin::{CodeCache, CodeKey};
+use tracing::{debug, warn};
+
+/// Bytes that the files may take together; the longest unused go first.
+const TOTAL_BYTES_MAX: u64 = 512 << 20;
+const TAG_LEN: usize = 32;
+/// How far behind a file's mark of its last use may be.
+const MARK_EVERY: Duration = Duration::from_hours(1);
+
+/// A folder of compiled code.
+pub(super) struct VouchedCode {
+    dir: PathBuf,
+    key: MacKey,
+}
+
+impl VouchedCode {
+    /// In `dir`, which is made if it is missing. Code that was kept under another KEK is no use here.
+    pub(super) fn new(dir: PathBuf, key: MacKey) -> Self {
+        if let Err(error) = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir) {
+            warn!(dir = %dir.display(), %error, "no place for compiled code: plugins are compiled at every start");
+        }
+        Self { dir, key }
+    }
+
+    fn path(&self, key: &CodeKey) -> PathBuf {
+        let name: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.dir.join(name).with_extension("code")
+    }
+
+    fn write(&self, path: &Path, key: &CodeKey, code: &[u8]) -> std::io::Result<()> {
+        // Two processes may write the same at once; each has a file of its own until it is whole.
+        let unfinished = path.with_extension(format!("{}.part", std::process::id()));
+        let written = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
+        let written = written.and_then(|mut file| {
+            file.write_all(&self.key.tag(&[key, code]))?;
+            file.write_all(code)
+        });
+        let renamed = written.and_then(|()| fs::rename(&unfinished, path));
+        if renamed.is_err() {
+            let _ = fs::remove_file(&unfinished);
+        }
+        renamed
+    }
+}
+
+impl CodeCache for VouchedCode {
+    fn find(&self, key: &CodeKey) -> Option<Vec<u8>> {
+        let path = self.path(key);
+        let mut code = fs::read(&path).ok()?;
+        let tag: Option<[u8; TAG_LEN]> = code.get(..TAG_LEN).and_then(|tag| tag.try_into().ok());
+        if !tag.is_some_and(|tag| self.key.verifies(&[key, &code[TAG_LEN..]], &tag)) {
+            warn!(file = %path.display(), "not the compiled code that was kept: it is not run, and made again");
+            return None;
+        }
+        mark_used(&path);
+        code.drain(..TAG_LEN);
+        Some(code)
+    }
+
+    fn keep(&self, key: &CodeKey, code: &[u8]) {
+        let path = self.path(key);
+        match self.write(&path, key, code) {
+            Ok(()) => make_room(&self.dir, TOTAL_BYTES_MAX),
+            Err(error) => debug!(file = %path.display(), %error, "compiled code is not kept"),
+        }
+    }
+}
+
+fn mark_used(path: &Path) {
+    let is_old = |used: SystemTime| used.elapsed().is_ok_and(|ago| ago > MARK_EVERY);
+    if fs::metadata(path).and_then(|found| found.modified()).is_ok_and(is_old) {
+        let marked = fs::OpenOptions::new().append(true).open(path);
+        let _ = marked.and_then(|file| file.set_modified(SystemTime::now()));
+    }
+}
+
+/// Removes what was not used for the longest, until the rest is `most` bytes at the most.
+fn make_room(dir: &Path, most: u64) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let found = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+            Some((found.modified().ok()?, found.len(), entry.path()))
+        })
+        .collect();
+    files.sort_unstable();
+    let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+    for (_, bytes, path) in files {
+        if total <= most {
+            return;
+        }
+        let _ = fs::remove_file(path);
+        total -= bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use origan_codec_host::crypto::{Kek, KeyRing};
+
+    fn cache(dir: &Path, kek: &Kek) -> VouchedCode {
+        VouchedCode::new(dir.join("code"), KeyRing::new(kek, &[]).expect("a ring").code_key())
+    }
+
+    fn only_file(dir: &Path) -> PathBuf {
+        let mut files = fs::read_dir(dir.join("code")).expect("a folder").map(|entry| entry.expect("an entry").path());
+        let file = files.next().expect("a file");
+        assert_eq!(files.next(), None);
+        file
+    }
+
+    #[test]
+    fn what_was_kept_is_found_by_whoever_has_the_kek() {
+        let (dir, kek) = (tempfile::tempdir().expect("a folder"), Kek::generate().expect("random"));
+        cache(dir.path(), &kek).keep(&[7; 32], b"code");
+        assert_eq!(cache(dir.path(), &kek).find(&[7; 32]).as_deref(), Some(&b"code"[..]));
+        assert_eq!(cache(dir.path(), &kek).find(&[8; 32]), None);
+        assert_eq!(cache(dir.path(), &Kek::generate().expect("random")).find(&[7; 32]), None);
+    }
+
+    #[test]
+    fn what_was_altered_cut_or_moved_is_not_found() {
+        let (dir, kek) = (tempfile::tempdir().expect("a folder"), Kek::generate().expect("random"));
+        let cache = cache(dir.path(), &kek);
+        cache.keep(&[7; 32], b"code");
+        let file = only_file(dir.path());
+        let whole = fs::read(&file).expect("readable");
+        for at in 0..whole.len() {
+            let mut altered = whole.clone();
+            altered[at] ^= 1;
+            fs::write(&file, &altered).expect("writable");
+            assert_eq!(cache.find(&[7; 32]), None, "byte {at}");
+            fs::write(&file, &whole[..at]).expect("writable");
+            assert_eq!(cache.find(&[7; 32]), None, "{at} bytes");
+        }
+        fs::write(cache.path(&[8; 32]), &whole).expect("writable");
+        assert_eq!(cache.find(&[8; 32]), None, "another component's");
+        fs::write(&file, &whole).expect("writable");
+        assert!(cache.find(&[7; 32]).is_some());
+    }
+
+    #[test]
+    fn the_longest_unused_goes_first() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for (name, age) in [("new", 1), ("old", 3), ("older", 2)] {
+            let file = fs::File::create(dir.path().join(name)).expect("a file");
+            file.set_len(100).expect("a length");
+            file.set_modified(SystemTime::now() - Duration::from_secs(age)).expect("a time");
+        }
+        make_room(dir.path(), 200);
+        let left = |name: &str| dir.path().join(name).exists();
+        assert_eq!((left("new"), left("older"), left("old")), (true, true, false));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_keeps_nothing_and_fails_nobody() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("code"), b"a file").expect("writable");
+        let cache = cache(dir.path(), &Kek::generate().expect("random"));
+        cache.keep(&[7; 32], b"code");
+        assert_eq!(cache.find(&[7; 32]), None);
+    }
+}
