@@ -57,7 +57,7 @@ fn expected() -> Vec<(&'static str, Vec<(String, String)>)> {
         ("The process, with five plugins", process),
         (
             "/decrypt-value, paced: calls begin when they are due",
-            each(&["codec, fsync, 2 policies", "axum echo"], &["half of the maximal rate"]),
+            each(&["codec, fsync, 2 policies", "axum echo and one fsync", "axum echo"], &["half of the maximal rate"]),
         ),
         (
             "/decrypt-value, paced, beside neighbours",

@@ -8,6 +8,7 @@ pub(crate) const FSYNC_TWO: &str = "codec, fsync, 2 policies";
 pub(crate) const NODE: &str = "Node service";
 pub(crate) const CLUSTER: &str = "Node cluster of 2";
 pub(crate) const ECHO: &str = "axum echo";
+pub(crate) const ECHO_FSYNC: &str = "axum echo and one fsync";
 
 /// Of what `os` does without.
 pub(crate) const NO_FSYNC: &str = "fsync: records survive a crash of the process, not of the machine";
@@ -32,7 +33,8 @@ pub(crate) enum Kind {
     Codec(String),
     /// The seed's service, in so many processes.
     Node(u32),
-    Echo,
+    /// Whether each answer waits for the disk.
+    Echo { fsync: bool },
 }
 
 impl Launch {
@@ -67,8 +69,17 @@ impl Launch {
     pub(crate) fn echo() -> Self {
         Self {
             name: ECHO,
-            kind: Kind::Echo,
+            kind: Kind::Echo { fsync: false },
             without: "everything but HTTP; it answers with the request's body",
+            plugins: Vec::new(),
+        }
+    }
+
+    pub(crate) fn echo_and_fsync() -> Self {
+        Self {
+            name: ECHO_FSYNC,
+            kind: Kind::Echo { fsync: true },
+            without: "everything but HTTP and the bytes of a record on the disk, in commits that are shared",
             plugins: Vec::new(),
         }
     }

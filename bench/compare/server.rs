@@ -90,7 +90,7 @@ impl Server {
 
     /// Makes the run's DEK known to it, as its project's.
     pub(crate) fn learn(&self, setting: &Setting) -> anyhow::Result<()> {
-        if !matches!(self.launch.kind, Kind::Echo) {
+        if !matches!(self.launch.kind, Kind::Echo { .. }) {
             let body = json!({"projectId": PROJECT, "encryptedDEK": setting.owned.encrypted_dek});
             let answer = self.client.post("/decrypt-dek", &body)?;
             ensure!(answer["dek"] == setting.owned.raw(), "{}: another DEK", self.launch.name);
@@ -100,7 +100,7 @@ impl Server {
 
     /// Makes sure that it answers a call as it should; an echo is asked nothing.
     pub(crate) fn check(&self, call: &str, body: &Value, is_right: impl Fn(&Value) -> bool) -> anyhow::Result<()> {
-        if matches!(self.launch.kind, Kind::Echo) {
+        if matches!(self.launch.kind, Kind::Echo { .. }) {
             return Ok(());
         }
         let answer = self.client.post(call, body).with_context(|| self.launch.name)?;
@@ -183,9 +183,9 @@ fn start(setting: &Setting, launch: &Launch, dir: &Path, address: &str) -> anyho
             command.env("PORT", port).env("WORKERS", workers.to_string());
             command
         }
-        Kind::Echo => {
+        Kind::Echo { fsync } => {
             let mut command = Command::new(setting.bin.join("examples/echo"));
-            command.arg(address);
+            command.arg(address).args(fsync.then_some("records"));
             command
         }
     };

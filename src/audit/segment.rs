@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// How far ahead of the records the file is filled with zeros: as much again as there is, within these.
+/// How far ahead of the records the file is filled with zeros: as much again as there is, within these. A commit waits for the filling:
+/// for 256 KB 0.3 ms, for 4 MB 20 ms, which at 10,000 records a second every hundredth of them would meet.
 const PREALLOCATED_BYTES_MIN: u64 = 64 << 10;
-const PREALLOCATED_BYTES_MAX: u64 = 4 << 20;
+const PREALLOCATED_BYTES_MAX: u64 = 256 << 10;
 
 /// The highest number that a segment can have: ten digits.
 pub(super) const ORDINAL_MAX: u64 = 9_999_999_999;

@@ -1,8 +1,9 @@
-//! Latency at half of the maximal rate, with the journal fsynced and two policies, beside the bare echo at the same rate.
+//! Latency at half of the maximal rate, with the journal fsynced and two policies, beside the bare echo, and the
+//! echo that waits for one fsync, at the same rate.
 
 use super::calls::{DECRYPT_VALUE, load};
 use crate::figures::{Samples, number};
-use crate::launches::{ECHO, FSYNC_TWO, Launch};
+use crate::launches::{ECHO_FSYNC, FSYNC_TWO, Launch};
 use crate::paced;
 use crate::report::{Report, Row};
 use crate::server::Server;
@@ -14,10 +15,11 @@ pub(crate) const PACED: &str = "/decrypt-value, paced: calls begin when they are
 /// The rate, as rows name it.
 pub(crate) const HALF: &str = "half of the maximal rate";
 
-/// Both in turn.
+/// All in turn.
 pub(crate) fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
     paced::wake_in_time();
-    let servers = Server::start_all(setting, vec![Launch::fsync_with_two_policies(), Launch::echo()])?;
+    let servers =
+        Server::start_all(setting, vec![Launch::fsync_with_two_policies(), Launch::echo_and_fsync(), Launch::echo()])?;
     let (body, text) = setting.decrypt_value()?;
     servers[0].check("/decrypt-value", &body, |answer| answer["value"] == *text)?;
     let maximal = match maximal(setting, report) {
@@ -44,7 +46,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> 
         let mut row = Row::new(PACED, server.launch.name, HALF, "µs, p99", p99.clone()).without(server.launch.without);
         (row.p50_us, row.p99_us) = (Some(p50.clone()), Some(p99.clone()));
         if server.launch.name == FSYNC_TWO {
-            row = row.over(ECHO, p99.over(&all[1].1));
+            row = row.over(ECHO_FSYNC, p99.over(&all[1].1));
         }
         report.rows.push(row);
     }
