@@ -26,7 +26,7 @@ use crate::service::Service;
 pub use dev::DevFiles;
 pub use hardening::{harden_process, lock_memory};
 pub use secrets::{Doors, Secrets};
-pub use startup::{journal_settings, open_store, open_store_if_made};
+pub use startup::{journal_settings, open_store, open_store_if_made, ring_for_the_journal};
 
 /// How long the first attempt to become ready may keep `/livez` from answering.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
@@ -84,7 +84,7 @@ pub async fn serve(
     let ready = edge.service.clone();
     edge.metrics.watch_plugins(Arc::downgrade(&plugins));
     let policies = plugins.policies().clone();
-    let mut startup = startup::Startup::new(config.clone(), secrets.ring, deployments, policies, tell);
+    let mut startup = startup::Startup::new(config.clone(), secrets.kek, deployments, policies, tell);
     // The first attempt decides whether there is any point; what may pass is waited for while /livez answers.
     let mut stop = std::pin::pin!(stop);
     let until = tokio::time::Instant::now() + FIRST_ATTEMPT;

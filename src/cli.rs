@@ -93,7 +93,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let outcome = match cli.command {
         Command::Serve => runtime.block_on(serve::serve(setting)),
         Command::Keys(command) => runtime.block_on(keys::run(command, setting)),
-        Command::Audit(command) => audit::run(command, &setting),
+        Command::Audit(command) => runtime.block_on(audit::run(command, &setting)),
         Command::Config(command) => runtime.block_on(config::run(command, setting)),
     };
     // A thread that waits for a disk which does not answer is not waited for.

@@ -10,13 +10,14 @@ mod import;
 mod lookup;
 mod proof;
 mod row;
+mod source;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use origan_codec_host::crypto::{
-    CannotOpen, Dek, DekCipher, EncryptedDek, EncryptedValue, KekId, KeyRing, OpenValueError, Plaintext,
-    RandomnessUnavailable,
+    CannotOpen, Dek, DekCipher, EncryptedDek, EncryptedValue, KekId, KekUnavailable, KeyRing, OpenValueError,
+    Plaintext, RandomnessUnavailable, WrapError,
 };
 use zeroize::Zeroizing;
 
@@ -31,6 +32,7 @@ use cache::DekCache;
 pub use handle::{DekHandle, HandleInvalid};
 pub use import::{Imported, Importer};
 pub use proof::{KekProofError, check_kek, prove_kek};
+pub use source::KekSource;
 
 /// Where DEKs come from.
 pub struct Keys {
@@ -94,6 +96,9 @@ pub enum KeysError {
     /// The store, for now.
     #[error("{0}")]
     Store(String),
+    /// The KEK is outside and gives no answer.
+    #[error("the KEK is unavailable: {0}")]
+    Kek(#[from] KekUnavailable),
     /// The record of an import is not durable.
     #[error(transparent)]
     Audit(#[from] AuditUnavailable),
@@ -114,7 +119,7 @@ pub struct KeysSettings {
 }
 
 impl Keys {
-    /// On a store whose KEK has been proven ([`prove_kek`]).
+    /// On a store whose KEK has been proven ([`KekSource::prove`]).
     pub fn new(ring: Arc<KeyRing>, store: Arc<dyn DekStore>, journal: Arc<Journal>, settings: &KeysSettings) -> Self {
         let cache = DekCache::new(settings.cache_entries, settings.cache_ttl);
         Self { ring, store, cache, journal, unknown_dek: settings.unknown_dek }
@@ -199,6 +204,15 @@ impl From<StoreError> for KeysError {
         match error {
             StoreError::Unavailable(why) => Self::Store(why),
             StoreError::Corrupt(what) => Self::Corrupt(what),
+        }
+    }
+}
+
+impl From<WrapError> for KeysError {
+    fn from(error: WrapError) -> Self {
+        match error {
+            WrapError::Randomness(none) => none.into(),
+            WrapError::Unavailable(why) => why.into(),
         }
     }
 }

@@ -97,7 +97,7 @@ async fn a_dek_that_nobody_owned_becomes_the_first_ones_to_decrypt_only_and_is_r
         let kek = origan_codec_host::crypto::Kek::parse_base64(&codec.launch.kek).expect("a KEK");
         let ring = origan_codec_host::crypto::KeyRing::new(&kek, &[]).expect("a ring");
         let dek = origan_codec_host::crypto::Dek::from_slice(&raw).expect("32 bytes");
-        ring.wrap_dek(&dek).expect("random").encrypted_dek.encode()
+        ring.wrap_dek(&dek).await.expect("random").encrypted_dek.encode()
     };
     decrypt_dek(&codec.client, "thief", &json!(again)).await.refused(403, "dek_not_recognised");
     assert_eq!(decrypt_dek(&codec.client, "old", &json!(again)).await.ok()["dek"], dek["dek"]);

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use origan_codec::names::{KeyVersion, ProjectId};
 use origan_codec::store::{Canary, DekOrigin, DekRow, DekState, DekStore, ENCRYPTIONS_MAX, PostgresStore, SqliteStore};
 use origan_codec_host::crypto::{Dek, Kek, KeyRing};
@@ -34,7 +35,7 @@ async fn fixtures() -> Vec<Fixture> {
 impl Fixture {
     fn row(&self, project: &str, version: u64, state: DekState) -> DekRow {
         let dek = Dek::generate().expect("random");
-        let wrapped = self.ring.wrap_dek(&dek).expect("random");
+        let wrapped = self.ring.wrap_dek(&dek).now_or_never().expect("in memory").expect("random");
         DekRow {
             project_id: project.parse().expect("an id"),
             version: version.try_into().expect("a version"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::FutureExt as _;
 use origan_codec_host::crypto::{Dek, DekCipher, Kek, KeyRing, Plaintext};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -149,7 +150,8 @@ impl Setting {
 impl OwnedDek {
     pub(crate) fn generate(ring: &KeyRing) -> anyhow::Result<Self> {
         let dek = Dek::generate()?;
-        let encrypted_dek = ring.wrap_dek(&dek)?.encrypted_dek.encode();
+        let wrapped = ring.wrap_dek(&dek).now_or_never().context("a KEK in memory does not wait")??;
+        let encrypted_dek = wrapped.encrypted_dek.encode();
         Ok(Self { cipher: DekCipher::new(&dek), dek, encrypted_dek })
     }
 

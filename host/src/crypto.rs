@@ -1,4 +1,4 @@
-//! The crypto wing: secret → aead → envelope → keyring → cipher. Each room imports only from those before it.
+//! The crypto wing: secret → aead → envelope → kek → outside → ring_kek → keyring → cipher. Each room imports only from those before it.
 //!
 //! Whoever uses it sees two verbs on DEKs (`wrap_dek`, `unwrap_dek`) and two on values (`seal_value`, `open_value`). Byte
 //! formats are in `docs/FORMAT.md`.
@@ -9,12 +9,16 @@ mod envelope;
 mod kek;
 mod keyring;
 mod mac;
+mod outside;
+mod ring_kek;
 mod secret;
 
 pub use aead::{CannotOpen, RandomnessUnavailable};
 pub use cipher::{DekCipher, OpenValueError};
 pub use envelope::{EncryptedDek, EncryptedValue, ParseEnvelopeError};
 pub use kek::{KekError, KekId};
-pub use keyring::{DekFingerprint, KeyRing, RingError, RowMac, UnwrapError, WrappedDek};
+pub use keyring::{KeyRing, RingError, RowMac, WrappedDek};
 pub use mac::{MacKey, Tag};
+pub use outside::{KekUnavailable, OutsideKek, OutsideUnwrapError, ServiceKey, WrapError};
+pub use ring_kek::{DekFingerprint, RingKek, UnwrapError};
 pub use secret::{Dek, DekLengthError, Kek, Plaintext, PlaintextNotUtf8, ServiceToken};

@@ -10,14 +10,15 @@ use zeroize::Zeroizing;
 
 use crate::caller::{Action, Caller, Callers, Method, SHARED_CALLER, TokenDigest};
 use crate::config::{CallerConfig, Config, ConfigError, Environment};
+use crate::keys::KekSource;
 
 /// A shared token shorter than this gets a warning: 32 base64 characters are 192 bits.
 const TOKEN_LEN_ADVISED: usize = 32;
 
 /// What a serving process holds.
 pub struct Secrets {
-    /// The KEKs.
-    pub ring: Arc<KeyRing>,
+    /// Where the KEK is.
+    pub kek: KekSource,
     /// Who may come in.
     pub doors: Doors,
 }
@@ -31,15 +32,15 @@ pub struct Doors {
 impl Secrets {
     /// From the environment and the files that the configuration names.
     pub fn load(config: &Config, environment: Environment) -> Result<Self, ConfigError> {
-        let ring = Self::ring(config, &environment)?;
+        let kek = Self::kek(config, &environment)?;
         let shared = environment.service_token.as_ref().map(shared_token).transpose()?;
         let doors = Doors { shared, callers: config.callers.clone() };
         doors.open()?;
-        Ok(Self { ring, doors })
+        Ok(Self { kek, doors })
     }
 
     /// The KEK alone, for commands that have no callers.
-    pub fn ring(config: &Config, environment: &Environment) -> Result<Arc<KeyRing>, ConfigError> {
+    pub fn kek(config: &Config, environment: &Environment) -> Result<KekSource, ConfigError> {
         let (key, text) = match (&config.keys.kek_file, &environment.kek_secret) {
             (Some(path), None) => (format!("keys.kek_file {}", path.display()), read_secret(path)?),
             (None, Some(text)) => ("KEK_SECRET".to_owned(), text.clone()),
@@ -50,7 +51,7 @@ impl Secrets {
         };
         let kek = Kek::parse_base64(&text).map_err(|error| ConfigError::value(key.clone(), error.to_string()))?;
         let ring = KeyRing::new(&kek, &[]).map_err(|error| ConfigError::value(key, error.to_string()))?;
-        Ok(Arc::new(ring))
+        Ok(KekSource::Memory(Arc::new(ring)))
     }
 }
 

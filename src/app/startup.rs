@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use origan_codec_host::crypto::KeyRing;
+use origan_codec_host::crypto::{KekUnavailable, KeyRing};
 use tokio::sync::watch;
 use tracing::{error, info};
 
@@ -13,7 +13,7 @@ use crate::audit::Journal;
 use crate::audit::journal::{JournalSettings, OpenJournalError};
 use crate::config::{Config, ConfigError};
 use crate::deployments::Deployments;
-use crate::keys::{Keys, KeysSettings, prove_kek};
+use crate::keys::{KekProofError, KekSource, Keys, KeysSettings};
 use crate::policy::Policies;
 
 use crate::service::{Service, ServiceSettings};
@@ -27,7 +27,7 @@ const LOG_EVERY: u32 = 30;
 /// What has come about so far.
 pub(super) struct Startup {
     config: Config,
-    ring: Arc<KeyRing>,
+    kek: KekSource,
     /// Taken by the service.
     deployments: Option<Deployments>,
     policies: Arc<Policies>,
@@ -39,12 +39,12 @@ pub(super) struct Startup {
 impl Startup {
     pub(super) fn new(
         config: Config,
-        ring: Arc<KeyRing>,
+        kek: KekSource,
         deployments: Deployments,
         policies: Arc<Policies>,
         tell: watch::Sender<String>,
     ) -> Self {
-        Self { config, ring, deployments: Some(deployments), policies, store: None, tell, attempts: 0 }
+        Self { config, kek, deployments: Some(deployments), policies, store: None, tell, attempts: 0 }
     }
 
     /// Tries until it is ready.
@@ -68,10 +68,14 @@ impl Startup {
                 Err(never) => return Err(never.into()),
             },
         };
-        if let Err(cause) = prove_kek(&*store, &self.ring).await {
-            return Ok(self.wait(&cause.to_string()));
-        }
-        let journal = match Journal::open(&journal_settings(&self.config), &self.ring) {
+        let ring = match self.kek.prove(&*store).await {
+            Ok(ring) => ring,
+            Err(KekProofError::Unavailable(KekUnavailable::Never(why))) => {
+                return Err(self.kek.misconfigured(why).into());
+            }
+            Err(cause) => return Ok(self.wait(&cause.to_string())),
+        };
+        let journal = match Journal::open(&journal_settings(&self.config), &ring) {
             Ok(journal) => journal,
             Err(locked @ OpenJournalError::Locked(_)) => return Err(locked.into()),
             Err(cause) => return Ok(self.wait(&cause.to_string())),
@@ -84,7 +88,7 @@ impl Startup {
         };
         Ok(Some(Arc::new(Service {
             policies: self.policies.clone(),
-            keys: Keys::new(self.ring.clone(), store, journal.clone(), &settings),
+            keys: Keys::new(ring, store, journal.clone(), &settings),
             deployments,
             journal,
             settings: ServiceSettings {
@@ -118,6 +122,16 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn DekStore>, OpenStoreE
     Ok(Arc::new(SqliteStore::open(sqlite_path(url).as_ref(), deadline).await?))
 }
 
+/// The same to read, beside a process that serves. Makes nothing.
+async fn open_store_to_read(config: &Config) -> Result<Arc<dyn DekStore>, OpenStoreError> {
+    let path = match config.store.url.as_deref() {
+        Some(url) if url.starts_with("postgres") => return open_store(config).await,
+        Some(url) => Path::new(sqlite_path(url)).to_owned(),
+        None => config.data_dir.join("codec.db"),
+    };
+    Ok(Arc::new(SqliteStore::open_to_read(&path, Duration::from_millis(config.store.deadline_ms)).await?))
+}
+
 /// `sqlite:<path>` or `sqlite://<path>`; the configuration allows nothing else but PostgreSQL.
 fn sqlite_path(url: &str) -> &str {
     let path = url.strip_prefix("sqlite:").unwrap_or(url);
@@ -132,6 +146,15 @@ pub async fn open_store_if_made(config: &Config) -> Result<Option<Arc<dyn DekSto
         None => config.data_dir.join("codec.db").exists(),
     };
     if is_made { open_store(config).await.map(Some) } else { Ok(None) }
+}
+
+/// The ring under which the journal is read.
+pub async fn ring_for_the_journal(config: &Config, kek: &KekSource) -> anyhow::Result<Arc<KeyRing>> {
+    if let KekSource::Memory(ring) = kek {
+        return Ok(ring.clone());
+    }
+    let store = open_store_to_read(config).await.context("the key of the journal lies in the store")?;
+    Ok(kek.open(&*store).await?)
 }
 
 /// The journal that the configuration chooses.

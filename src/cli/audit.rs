@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::{Setting, keys::progress_bar};
-use crate::app::Secrets;
+use crate::app::{self, Secrets};
 use crate::audit::Receipt;
 use crate::audit::cursor::Cursor;
 use crate::audit::reader::{Verification, journal_bytes, verify};
@@ -41,15 +41,16 @@ pub(super) struct Tail {
     follow: bool,
 }
 
-pub(super) fn run(command: Command, setting: &Setting) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(command: Command, setting: &Setting) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Verify(command) => verify_journal(&command, setting),
+        Command::Verify(command) => verify_journal(&command, setting).await,
         Command::Tail(command) => tail(&command, setting),
     }
 }
 
-fn verify_journal(command: &Verify, setting: &Setting) -> anyhow::Result<ExitCode> {
-    let ring = Secrets::ring(&setting.config, &setting.environment)?;
+async fn verify_journal(command: &Verify, setting: &Setting) -> anyhow::Result<ExitCode> {
+    let kek = Secrets::kek(&setting.config, &setting.environment)?;
+    let ring = app::ring_for_the_journal(&setting.config, &kek).await?;
     let dir = setting.config.journal_dir();
     let context = || format!("cannot read the journal in {}", dir.display());
     let bar = progress_bar(journal_bytes(&dir).with_context(context)?, "{bytes} of {total_bytes}");

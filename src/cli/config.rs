@@ -26,7 +26,7 @@ pub(super) async fn run(command: Command, setting: Setting) -> anyhow::Result<Ex
     }
     println!("  listens on {}", config.server.listen);
     println!("  data in {}, journal in {}", config.data_dir.display(), config.journal_dir().display());
-    println!("  KEK {}", secrets.ring.primary_id());
+    println!("  KEK {}", secrets.kek.name());
     println!("  callers: {}", config.callers.len());
     for plugin in &plugins {
         match &plugin.outcome {

@@ -15,7 +15,7 @@ use origan_codec_host::crypto::{EncryptedDek, Kek};
 use super::Setting;
 use crate::app::{self, Secrets};
 use crate::audit::Journal;
-use crate::keys::{Imported, Importer, check_kek, prove_kek};
+use crate::keys::{Imported, Importer};
 use crate::names::ProjectId;
 use crate::store::DekState;
 use crate::store::foreign::{ForeignDek, ForeignTable};
@@ -88,18 +88,17 @@ pub(super) async fn run(command: Command, setting: Setting) -> anyhow::Result<Ex
 }
 
 async fn import_deks(command: ImportDeks, setting: Setting) -> anyhow::Result<ExitCode> {
-    let ring = Secrets::ring(&setting.config, &setting.environment)?;
+    let kek = Secrets::kek(&setting.config, &setting.environment)?;
     let table = ForeignTable::open(&command.from, &command.table, &command.project_column, &command.dek_column).await?;
     let total = table.count().await.context("cannot count the rows to import")?;
     let store = match command.dry_run {
         true => app::open_store_if_made(&setting.config).await?,
         false => Some(app::open_store(&setting.config).await?),
     };
-    match &store {
-        Some(store) if command.dry_run => check_kek(&**store, &ring).await?,
-        Some(store) => prove_kek(&**store, &ring).await?,
-        None => {}
-    }
+    let ring = match &store {
+        Some(store) if !command.dry_run => kek.prove(&**store).await?,
+        other => kek.check(other.as_deref()).await?,
+    };
     let mut settings = app::journal_settings(&setting.config);
     if let Some(dir) = command.audit_dir {
         settings.dir = dir;

@@ -46,12 +46,13 @@ pub enum Code {
     Overloaded,
     AuditUnavailable,
     StoreUnavailable,
+    KekUnavailable,
     DeploymentUnavailable,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::InvalidJson,
         Self::DuplicateKey,
         Self::InvalidRequest,
@@ -84,6 +85,7 @@ impl Code {
         Self::Overloaded,
         Self::AuditUnavailable,
         Self::StoreUnavailable,
+        Self::KekUnavailable,
         Self::DeploymentUnavailable,
     ];
 
@@ -133,6 +135,9 @@ impl Code {
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much at once"),
             Self::AuditUnavailable => (S::SERVICE_UNAVAILABLE, "audit_unavailable", "The audit record is not durable"),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store_unavailable", "The DEK store does not answer"),
+            Self::KekUnavailable => {
+                (S::SERVICE_UNAVAILABLE, "kek_unavailable", "The KEK is outside and does not answer")
+            }
             Self::DeploymentUnavailable => {
                 (S::SERVICE_UNAVAILABLE, "deployment_unavailable", "Deployments cannot be looked up")
             }
@@ -211,6 +216,7 @@ pub(super) fn code_of(cause: Cause) -> Code {
         Cause::PlaintextNotUtf8 => Code::PlaintextNotUtf8,
         Cause::AuditUnavailable => Code::AuditUnavailable,
         Cause::StoreUnavailable => Code::StoreUnavailable,
+        Cause::KekUnavailable => Code::KekUnavailable,
         Cause::DeploymentUnavailable => Code::DeploymentUnavailable,
         Cause::RandomnessUnavailable => Code::Internal,
     }
@@ -266,6 +272,7 @@ mod tests {
             Cause::PlaintextNotUtf8,
             Cause::AuditUnavailable,
             Cause::StoreUnavailable,
+            Cause::KekUnavailable,
             Cause::DeploymentUnavailable,
             Cause::RandomnessUnavailable,
         ] {

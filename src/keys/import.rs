@@ -42,10 +42,11 @@ pub enum Imported {
 impl Importer {
     /// Takes over `encrypted_dek` as `project_id`'s.
     pub async fn import(&self, project_id: &ProjectId, encrypted_dek: &EncryptedDek) -> Result<Imported, KeysError> {
-        let (kek_id, dek) = match self.ring.unwrap_unrecorded_dek(encrypted_dek) {
+        let (kek_id, dek) = match self.ring.unwrap_unrecorded_dek(encrypted_dek).await {
             Ok(unwrapped) => unwrapped,
             Err(UnwrapError::CannotOpen(_) | UnwrapError::UnknownKek(_)) => return Ok(Imported::CannotOpen),
             Err(UnwrapError::WrongLength(_)) => return Ok(Imported::WrongLength),
+            Err(UnwrapError::Unavailable(why)) => return Err(why.into()),
         };
         let fingerprint = self.ring.fingerprint(kek_id, &dek).map_err(unwrap_fault)?;
         let wrapped = WrappedDek { kek_id, encrypted_dek: encrypted_dek.clone() };

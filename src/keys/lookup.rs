@@ -81,7 +81,7 @@ impl Keys {
             return Ok(dek);
         }
         let Some(row) = self.store.by_encrypted_dek(encrypted_dek).await? else {
-            self.ring.unwrap_unrecorded_dek(encrypted_dek).map_err(unwrap_fault)?;
+            self.ring.unwrap_unrecorded_dek(encrypted_dek).await.map_err(unwrap_fault)?;
             return Err(KeysError::NotPrimary);
         };
         refuse_others(project_id, &row)?;
@@ -98,7 +98,7 @@ impl Keys {
         let load = || async {
             for fingerprint in &fingerprints {
                 if let Some(row) = self.store.by_fingerprint(&fingerprint.0).await? {
-                    return self.unwrap_row(row).map(RawDek::Known);
+                    return self.unwrap_row(row).await.map(RawDek::Known);
                 }
             }
             Ok(RawDek::Unknown(Arc::new(DekCipher::new(dek))))
@@ -116,7 +116,7 @@ impl Keys {
         key: CacheKey,
         find: impl FnOnce() -> F,
     ) -> Result<Arc<ProjectDek>, KeysError> {
-        let load = async || self.unwrap_row(find().await?).map(RawDek::Known);
+        let load = async || self.unwrap_row(find().await?).await.map(RawDek::Known);
         match self.cache.get_or_load(key, load).await? {
             RawDek::Known(dek) => Ok(dek),
             RawDek::Unknown(_) => Err(KeysError::Corrupt("cache")),
@@ -124,31 +124,36 @@ impl Keys {
     }
 
     async fn find_or_insert_primary(&self, project_id: &ProjectId, cause: &Record) -> Result<DekRow, KeysError> {
+        if let Some(row) = self.store.primary(project_id).await? {
+            return Ok(row);
+        }
+        // Before the record: an outside KEK may give no answer, and then nothing is announced.
+        let dek = Dek::generate()?;
+        let wrapped = self.ring.wrap_dek(&dek).await?;
+        // Durable before the row: no DEK without its record.
+        let mut record = Record::of_creation(project_id, cause);
+        record.end(Outcome::Allowed, None);
+        self.journal.append(&record).await?;
         let mut pause = Pause::new();
-        let mut recorded = false;
         loop {
-            if let Some(row) = self.store.primary(project_id).await? {
-                return Ok(row);
-            }
-            if !recorded {
-                // Durable before the row: no DEK without its record.
-                let mut record = Record::of_creation(project_id, cause);
-                record.end(Outcome::Allowed, None);
-                self.journal.append(&record).await?;
-                recorded = true;
-            }
-            if let Some(row) = self.try_insert_primary(project_id).await? {
+            if let Some(row) = self.try_insert_primary(project_id, &dek, &wrapped).await? {
                 return Ok(row);
             }
             pause.or_give_up().await?;
+            if let Some(row) = self.store.primary(project_id).await? {
+                return Ok(row);
+            }
         }
     }
 
-    async fn try_insert_primary(&self, project_id: &ProjectId) -> Result<Option<DekRow>, KeysError> {
+    async fn try_insert_primary(
+        &self,
+        project_id: &ProjectId,
+        dek: &Dek,
+        wrapped: &WrappedDek,
+    ) -> Result<Option<DekRow>, KeysError> {
         let version = self.next_version(project_id).await?;
-        let dek = Dek::generate()?;
-        let wrapped = self.ring.wrap_dek(&dek)?;
-        let row = new_row(&self.ring, project_id, version, &wrapped, &dek, DekState::Primary, DekOrigin::Created)?;
+        let row = new_row(&self.ring, project_id, version, wrapped, dek, DekState::Primary, DekOrigin::Created)?;
         match self.store.insert(&row).await {
             Ok(true) => {
                 info!(project.id = %project_id, dek.version = %version, "made a project's DEK");
@@ -172,7 +177,7 @@ impl Keys {
         encrypted_dek: &EncryptedDek,
         cause: &Record,
     ) -> Result<DekRow, KeysError> {
-        let (kek_id, dek) = self.ring.unwrap_unrecorded_dek(encrypted_dek).map_err(unwrap_fault)?;
+        let (kek_id, dek) = self.ring.unwrap_unrecorded_dek(encrypted_dek).await.map_err(unwrap_fault)?;
         let mut pause = Pause::new();
         let mut recorded = false;
         loop {

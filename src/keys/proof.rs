@@ -1,6 +1,8 @@
 //! Is this the KEK that the store was made with? A wrong one must never write a DEK.
 
-use origan_codec_host::crypto::{KekId, KeyRing, RandomnessUnavailable};
+use origan_codec_host::crypto::{
+    KekId, KekUnavailable, KeyRing, RandomnessUnavailable, RingError, UnwrapError, WrapError,
+};
 
 use crate::store::{Canary, DekStore, StoreError};
 
@@ -15,6 +17,23 @@ pub enum KekProofError {
         /// Those the store knows.
         theirs: String,
     },
+    /// The same of a KEK that is outside: no service key of the store's opens under it.
+    #[error("{ours} is not the KEK that this store was made with ({theirs}); give the right one")]
+    WrongOutsideKek {
+        /// The one at hand.
+        ours: String,
+        /// Those the store knows.
+        theirs: String,
+    },
+    /// There are rows, and nothing else.
+    #[error("the store has DEKs under KEK {0} and no service key: restore the table kek_canary from a backup")]
+    ServiceKeyLost(KekId),
+    /// The KEK is outside and gives no answer.
+    #[error(transparent)]
+    Unavailable(#[from] KekUnavailable),
+    /// Of a ring with one KEK twice.
+    #[error(transparent)]
+    Ring(#[from] RingError),
     /// Its id is known, and what it sealed does not open: the store was changed.
     #[error("the canary of KEK {0} does not open: the store was changed, or restored from somewhere else")]
     CanaryDoesNotOpen(KekId),
@@ -24,6 +43,15 @@ pub enum KekProofError {
     /// No randomness for a canary.
     #[error(transparent)]
     Randomness(#[from] RandomnessUnavailable),
+}
+
+impl From<WrapError> for KekProofError {
+    fn from(error: WrapError) -> Self {
+        match error {
+            WrapError::Randomness(none) => none.into(),
+            WrapError::Unavailable(why) => why.into(),
+        }
+    }
 }
 
 /// As [`prove_kek`], without leaving anything: a store that has no canary yet is as good as any.
@@ -37,10 +65,12 @@ pub async fn prove_kek(store: &dyn DekStore, ring: &KeyRing) -> Result<(), KekPr
     let known = store.canaries().await?;
     if known.is_empty() {
         // Rows without a canary: somebody took it away. Their KEK ids still tell.
-        if let Some(row) = store.any_row().await?
-            && ring.unwrap_dek(row.kek_id, &row.encrypted_dek).is_err()
-        {
-            return Err(KekProofError::WrongKek { ours, theirs: row.kek_id.to_string() });
+        if let Some(row) = store.any_row().await? {
+            match ring.unwrap_dek(row.kek_id, &row.encrypted_dek).await {
+                Ok(_) => {}
+                Err(UnwrapError::Unavailable(why)) => return Err(why.into()),
+                Err(_) => return Err(KekProofError::WrongKek { ours, theirs: row.kek_id.to_string() }),
+            }
         }
         store.insert_founding_canary(&Canary { kek_id: ours, sealed: ring.seal_canary()? }).await?;
     }

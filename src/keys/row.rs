@@ -16,7 +16,7 @@ use crate::store::{DekOrigin, DekRow, DekState};
 
 impl Keys {
     /// Checks that the row hangs together, and unwraps it.
-    pub(super) fn unwrap_row(&self, row: DekRow) -> Result<Arc<ProjectDek>, KeysError> {
+    pub(super) async fn unwrap_row(&self, row: DekRow) -> Result<Arc<ProjectDek>, KeysError> {
         let alarm = |what: &'static str| {
             error!(project.id = %row.project_id, dek.version = %row.version, kek.id = %row.kek_id, what,
                    "ALARM: a row of the DEK store is not as this service wrote it");
@@ -30,7 +30,12 @@ impl Keys {
             Ok(false) => return Err(alarm("its MAC does not verify")),
             Ok(true) => {}
         }
-        let dek = self.ring.unwrap_dek(row.kek_id, &row.encrypted_dek).map_err(|_| alarm("it does not unwrap"))?;
+        let dek = self.ring.unwrap_dek(row.kek_id, &row.encrypted_dek).await.map_err(|error| match error {
+            UnwrapError::Unavailable(why) => why.into(),
+            UnwrapError::CannotOpen(_) | UnwrapError::WrongLength(_) | UnwrapError::UnknownKek(_) => {
+                alarm("it does not unwrap")
+            }
+        })?;
         let fingerprint = self.ring.fingerprint(row.kek_id, &dek).map_err(|_| alarm("its KEK is not in the ring"))?;
         if !bool::from(fingerprint.0.ct_eq(&row.fingerprint)) {
             return Err(alarm("its fingerprint is another DEK's"));
@@ -129,5 +134,6 @@ pub(super) fn unwrap_fault(error: UnwrapError) -> KeysError {
             error!(length, "ALARM: an encrypted DEK unwraps to other than 32 bytes");
             KeysError::Corrupt("it unwraps to other than 32 bytes")
         }
+        UnwrapError::Unavailable(why) => why.into(),
     }
 }

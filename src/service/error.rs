@@ -61,6 +61,8 @@ pub enum Cause {
     AuditUnavailable,
     /// The store does not answer.
     StoreUnavailable,
+    /// The KEK is outside, and does not answer.
+    KekUnavailable,
     /// Deployments cannot be looked up.
     DeploymentUnavailable,
     /// The operating system gave no randomness.
@@ -90,6 +92,7 @@ impl Cause {
             Self::PlaintextNotUtf8 => "plaintext_not_utf8",
             Self::AuditUnavailable => "audit_unavailable",
             Self::StoreUnavailable => "store_unavailable",
+            Self::KekUnavailable => "kek_unavailable",
             Self::DeploymentUnavailable => "deployment_unavailable",
             Self::RandomnessUnavailable => "internal",
         }
@@ -115,6 +118,7 @@ impl Cause {
             | Self::PlaintextNotUtf8
             | Self::AuditUnavailable
             | Self::StoreUnavailable
+            | Self::KekUnavailable
             | Self::DeploymentUnavailable
             | Self::RandomnessUnavailable => Outcome::Failed,
         }
@@ -161,6 +165,7 @@ impl From<KeysError> for Refusal {
             KeysError::NotPrimary => Cause::DekNotPrimary,
             KeysError::Exhausted => Cause::DekExhausted,
             KeysError::Store(_) => Cause::StoreUnavailable,
+            KeysError::Kek(_) => Cause::KekUnavailable,
             KeysError::Audit(_) => Cause::AuditUnavailable,
             KeysError::Randomness(_) => Cause::RandomnessUnavailable,
         };

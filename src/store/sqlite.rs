@@ -45,6 +45,16 @@ impl SqliteStore {
         })?;
         Ok(Self { pool, deadline, kind: "sqlite", _lock: Some(lock) })
     }
+
+    /// Opens the database at `path` to read, beside a process that may be writing. Makes nothing.
+    pub async fn open_to_read(path: &Path, deadline: Duration) -> Result<Self, OpenStoreError> {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(deadline);
+        let pool =
+            SqlitePoolOptions::new().max_connections(1).acquire_timeout(2 * deadline).connect_with(options).await;
+        let pool = pool
+            .map_err(|error| OpenStoreError::Never { place: path.display().to_string(), message: explain(&error) })?;
+        Ok(Self { pool, deadline, kind: "sqlite", _lock: None })
+    }
 }
 
 /// What a schema of the future is called in both stores.

@@ -81,10 +81,16 @@ impl Kek {
 
     /// Its public name.
     pub fn id(&self) -> KekId {
-        let tag = derive_subkey(self.expose_secret(), "kek-id");
+        KekId::of_subkey(&derive_subkey(self.expose_secret(), "kek-id"))
+    }
+}
+
+impl KekId {
+    /// The first 8 bytes of the subkey `kek-id`.
+    pub(super) fn of_subkey(subkey: &[u8; KEY_LEN]) -> Self {
         let mut id = [0; 8];
-        id.copy_from_slice(&tag[..8]);
-        KekId(id)
+        id.copy_from_slice(&subkey[..8]);
+        Self(id)
     }
 }
 

@@ -1,16 +1,17 @@
-//! The KEKs a process holds, one of them primary, and everything that is keyed by them.
+//! The KEKs of a process, one of them primary, and everything that is keyed by them.
 //!
-//! `encryptedDEK = seal(KEK, aad = "", DEK)` is the contract's. All else is under keys derived from the KEK, one for each purpose:
-//! the MAC that ties a row to its project, the fingerprint by which a raw DEK is found, the canary, the DEK handles, the journal, the cache of plugins'
-//! compiled code.
+//! Two verbs need the KEK itself, `wrap_dek` and `unwrap_dek`. They wait where it is outside, and do not where it is in memory. All
+//! else is under subkeys that are always here ([`RingKek`]), and never waits.
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::aead::{AeadKey, CannotOpen, RandomnessUnavailable};
+use super::aead::{CannotOpen, RandomnessUnavailable};
 use super::envelope::EncryptedDek;
 use super::kek::KekId;
-use super::mac::{MacKey, Tag, derive_subkey};
+use super::mac::{MacKey, Tag};
+use super::outside::{OutsideKek, WrapError};
+use super::ring_kek::{DekFingerprint, RingKek, UnwrapError};
 use super::secret::{Dek, Kek};
 
 const CANARY_TEXT: &[u8] = b"origan-codec canary";
@@ -18,18 +19,6 @@ const CANARY_TEXT: &[u8] = b"origan-codec canary";
 /// Several KEKs, the first of them primary.
 pub struct KeyRing {
     keks: Vec<RingKek>,
-}
-
-/// One KEK, expanded.
-struct RingKek {
-    id: KekId,
-    wrapping: AeadKey,
-    canary: AeadKey,
-    handles: AeadKey,
-    rows: MacKey,
-    fingerprints: MacKey,
-    journal: Zeroizing<[u8; 32]>,
-    code: Zeroizing<[u8; 32]>,
 }
 
 /// A DEK under a KEK.
@@ -40,10 +29,6 @@ pub struct WrappedDek {
     /// What the caller stores.
     pub encrypted_dek: EncryptedDek,
 }
-
-/// A keyed fingerprint of a DEK: finds it, tells nothing about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct DekFingerprint(pub Tag);
 
 /// The MAC that ties a stored row together.
 #[derive(Debug, Clone, Copy)]
@@ -57,30 +42,20 @@ pub enum RingError {
     Duplicate(KekId),
 }
 
-/// Why an encrypted DEK yields no DEK.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum UnwrapError {
-    /// No KEK of that id in the ring.
-    #[error("KEK {0} is not in the ring")]
-    UnknownKek(KekId),
-    /// Does not open.
-    #[error(transparent)]
-    CannotOpen(#[from] CannotOpen),
-    /// Opens to other than 32 bytes: somebody who has the KEK wrapped something else.
-    #[error("unwraps to {0} bytes; a DEK is 32")]
-    WrongLength(usize),
-}
-
 impl KeyRing {
     /// A ring of `primary`, which wraps, and `retained` ones, which only unwrap.
     pub fn new(primary: &Kek, retained: &[Kek]) -> Result<Self, RingError> {
-        let mut keks: Vec<RingKek> = Vec::with_capacity(1 + retained.len());
-        for kek in std::iter::once(primary).chain(retained) {
-            let expanded = RingKek::expand(kek);
-            if keks.iter().any(|known| known.id == expanded.id) {
-                return Err(RingError::Duplicate(expanded.id));
+        Self::of(RingKek::in_memory(primary), retained.iter().map(RingKek::in_memory))
+    }
+
+    /// The same of KEKs wherever they are.
+    pub fn of(primary: RingKek, retained: impl IntoIterator<Item = RingKek>) -> Result<Self, RingError> {
+        let mut keks = vec![primary];
+        for kek in retained {
+            if keks.iter().any(|known| known.id == kek.id) {
+                return Err(RingError::Duplicate(kek.id));
             }
-            keks.push(expanded);
+            keks.push(kek);
         }
         Ok(Self { keks })
     }
@@ -95,22 +70,27 @@ impl KeyRing {
         self.keks.iter().map(|kek| kek.id)
     }
 
+    /// The primary, if it is outside.
+    pub fn primary_outside(&self) -> Option<&dyn OutsideKek> {
+        self.primary().outside()
+    }
+
     /// Wraps under the primary.
-    pub fn wrap_dek(&self, dek: &Dek) -> Result<WrappedDek, RandomnessUnavailable> {
+    pub async fn wrap_dek(&self, dek: &Dek) -> Result<WrappedDek, WrapError> {
         let kek = self.primary();
-        let sealed = kek.wrapping.seal(b"", dek.expose_secret())?;
-        Ok(WrappedDek { kek_id: kek.id, encrypted_dek: EncryptedDek::from_sealed(sealed) })
+        Ok(WrappedDek { kek_id: kek.id, encrypted_dek: kek.wrap_dek(dek).await? })
     }
 
     /// Unwraps under the KEK that `kek_id` names.
-    pub fn unwrap_dek(&self, kek_id: KekId, encrypted_dek: &EncryptedDek) -> Result<Dek, UnwrapError> {
-        unwrap_under(self.find(kek_id)?, encrypted_dek)
+    pub async fn unwrap_dek(&self, kek_id: KekId, encrypted_dek: &EncryptedDek) -> Result<Dek, UnwrapError> {
+        self.find(kek_id)?.unwrap_dek(encrypted_dek).await
     }
 
-    /// Unwraps under whichever KEK opens it: for an encrypted DEK that no row names.
-    pub fn unwrap_unrecorded_dek(&self, encrypted_dek: &EncryptedDek) -> Result<(KekId, Dek), UnwrapError> {
+    /// Unwraps under whichever KEK opens it: for an encrypted DEK that no row names. A KEK that gives no answer might have been the
+    /// one, so then nothing is said of it.
+    pub async fn unwrap_unrecorded_dek(&self, encrypted_dek: &EncryptedDek) -> Result<(KekId, Dek), UnwrapError> {
         for kek in &self.keks {
-            match unwrap_under(kek, encrypted_dek) {
+            match kek.unwrap_dek(encrypted_dek).await {
                 Err(UnwrapError::CannotOpen(_)) => {}
                 other => return other.map(|dek| (kek.id, dek)),
             }
@@ -186,76 +166,55 @@ impl std::fmt::Debug for KeyRing {
     }
 }
 
-impl RingKek {
-    fn expand(kek: &Kek) -> Self {
-        let bytes = kek.expose_secret();
-        Self {
-            id: kek.id(),
-            wrapping: AeadKey::new(bytes),
-            canary: AeadKey::new(&derive_subkey(bytes, "canary")),
-            handles: AeadKey::new(&derive_subkey(bytes, "dek-handle")),
-            rows: MacKey::derive(bytes, "row"),
-            fingerprints: MacKey::derive(bytes, "dek-fingerprint"),
-            journal: derive_subkey(bytes, "journal"),
-            code: derive_subkey(bytes, "code"),
-        }
-    }
-
-    fn fingerprint(&self, dek: &Dek) -> DekFingerprint {
-        DekFingerprint(self.fingerprints.tag_message(dek.expose_secret()))
-    }
-}
-
-fn unwrap_under(kek: &RingKek, encrypted_dek: &EncryptedDek) -> Result<Dek, UnwrapError> {
-    let bytes = kek.wrapping.open(b"", encrypted_dek.sealed().to_vec())?;
-    Dek::from_slice(&bytes).map_err(|wrong| UnwrapError::WrongLength(wrong.actual))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::aead::AeadKey;
     use super::*;
 
     fn ring(primary: &Kek, retained: &[Kek]) -> KeyRing {
         KeyRing::new(primary, retained).expect("different KEKs")
     }
 
-    #[test]
-    fn a_retained_kek_unwraps_and_never_wraps() {
+    #[tokio::test]
+    async fn a_retained_kek_unwraps_and_never_wraps() {
         let (old, new) = (Kek::generate().expect("random"), Kek::generate().expect("random"));
         let dek = Dek::generate().expect("random");
-        let wrapped = ring(&old, &[]).wrap_dek(&dek).expect("random");
+        let wrapped = ring(&old, &[]).wrap_dek(&dek).await.expect("random");
         let new_id = new.id();
         let both = ring(&new, &[old]);
         assert_eq!(
-            both.unwrap_dek(wrapped.kek_id, &wrapped.encrypted_dek).expect("opens").expose_secret(),
+            both.unwrap_dek(wrapped.kek_id, &wrapped.encrypted_dek).await.expect("opens").expose_secret(),
             dek.expose_secret()
         );
-        assert_eq!(both.wrap_dek(&dek).expect("random").kek_id, new_id);
+        assert_eq!(both.wrap_dek(&dek).await.expect("random").kek_id, new_id);
         assert_eq!(
-            ring(&new, &[]).unwrap_dek(wrapped.kek_id, &wrapped.encrypted_dek).err(),
+            ring(&new, &[]).unwrap_dek(wrapped.kek_id, &wrapped.encrypted_dek).await.err(),
             Some(UnwrapError::UnknownKek(wrapped.kek_id))
         );
     }
 
-    #[test]
-    fn what_is_not_32_bytes_inside_is_refused_with_its_length() {
+    #[tokio::test]
+    async fn what_is_not_32_bytes_inside_is_refused_with_its_length() {
         let kek = Kek::generate().expect("random");
         let ring = ring(&kek, &[]);
         for length in [0, 16, 31, 33, 64] {
             let sealed = AeadKey::new(kek.expose_secret()).seal(b"", &vec![3; length]).expect("random");
             let wrapped = EncryptedDek::from_sealed(sealed);
-            assert_eq!(ring.unwrap_dek(kek.id(), &wrapped).err(), Some(UnwrapError::WrongLength(length)));
+            assert_eq!(ring.unwrap_dek(kek.id(), &wrapped).await.err(), Some(UnwrapError::WrongLength(length)));
         }
     }
 
-    #[test]
-    fn a_canary_is_no_encrypted_dek_and_opens_under_its_kek_alone() {
+    #[tokio::test]
+    async fn a_canary_is_no_encrypted_dek_and_opens_under_its_kek_alone() {
         let (one, other) = (Kek::generate().expect("random"), Kek::generate().expect("random"));
         let canary = ring(&one, &[]).seal_canary().expect("random");
         assert!(ring(&one, &[]).canary_opens(one.id(), canary.clone()));
         assert!(!ring(&other, &[]).canary_opens(other.id(), canary.clone()));
         let as_dek = EncryptedDek::from_sealed(canary);
-        assert_eq!(ring(&one, &[]).unwrap_unrecorded_dek(&as_dek).err(), Some(UnwrapError::CannotOpen(CannotOpen)));
+        assert_eq!(
+            ring(&one, &[]).unwrap_unrecorded_dek(&as_dek).await.err(),
+            Some(UnwrapError::CannotOpen(CannotOpen))
+        );
     }
 
     #[test]

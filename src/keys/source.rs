@@ -1,0 +1,125 @@
+//! Where the KEK is, and how a key ring comes of it.
+//!
+//! In memory, the KEK is all that a ring takes. An outside one needs its service key too, which lies in the store, in the canary's
+//! row, so that the database makes both come into being at once or not at all:
+//!
+//! `sealed = "service-key/v1" ‖ length(wrapped) u16 ‖ wrapped ‖ canary`
+
+use std::sync::Arc;
+
+use origan_codec_host::crypto::{KekUnavailable, KeyRing, OutsideKek, OutsideUnwrapError, RingKek, ServiceKey};
+
+use super::proof::{KekProofError, check_kek, prove_kek};
+use crate::config::ConfigError;
+use crate::store::{Canary, DekStore};
+
+/// Before what an outside KEK leaves in a canary's row.
+const OUTSIDE: &[u8] = b"service-key/v1";
+
+/// Where the KEK is.
+#[derive(Clone)]
+pub enum KekSource {
+    /// In this process. The ring is made of it alone.
+    Memory(Arc<KeyRing>),
+    /// In a token, behind a key service.
+    Outside(Arc<dyn OutsideKek>),
+}
+
+impl KekSource {
+    /// The ring for `store`, proven to be the one it was made with. A store that is empty is made with this KEK.
+    pub async fn prove(&self, store: &dyn DekStore) -> Result<Arc<KeyRing>, KekProofError> {
+        match self {
+            Self::Memory(ring) => prove_kek(store, ring).await.map(|()| ring.clone()),
+            Self::Outside(kek) => found_or_open(kek, store).await,
+        }
+    }
+
+    /// As [`KekSource::prove`], without leaving anything. With a store that is empty, or not made yet, any KEK does; an outside
+    /// one has a service key then that nobody will see again.
+    pub async fn check(&self, store: Option<&dyn DekStore>) -> Result<Arc<KeyRing>, KekProofError> {
+        match (self, store) {
+            (Self::Memory(ring), None) => Ok(ring.clone()),
+            (Self::Memory(ring), Some(store)) => check_kek(store, ring).await.map(|()| ring.clone()),
+            (Self::Outside(kek), Some(store)) if !store.canaries().await?.is_empty() => open(kek, store).await,
+            (Self::Outside(kek), _) => ring_at(kek, &ServiceKey::generate()?),
+        }
+    }
+
+    /// The ring for reading what was written under it: where the KEK is outside, `store` has the service key. Leaves nothing.
+    pub async fn open(&self, store: &dyn DekStore) -> Result<Arc<KeyRing>, KekProofError> {
+        match self {
+            Self::Memory(ring) => Ok(ring.clone()),
+            Self::Outside(kek) => open(kek, store).await,
+        }
+    }
+
+    /// Which one it is, for operators.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Memory(ring) => ring.primary_id().to_string(),
+            Self::Outside(kek) => kek.name(),
+        }
+    }
+
+    /// What an outside KEK says that waiting does not mend, as a mistake of the configuration.
+    pub fn misconfigured(&self, why: String) -> ConfigError {
+        let kind = match self {
+            Self::Memory(_) => "kek_file",
+            Self::Outside(kek) => kek.kind(),
+        };
+        ConfigError::value(format!("keys.{kind}"), why)
+    }
+}
+
+async fn found_or_open(kek: &Arc<dyn OutsideKek>, store: &dyn DekStore) -> Result<Arc<KeyRing>, KekProofError> {
+    if store.canaries().await?.is_empty() {
+        // Rows without a canary: somebody took it away, and the service key with it.
+        if let Some(row) = store.any_row().await? {
+            return Err(KekProofError::ServiceKeyLost(row.kek_id));
+        }
+        let service_key = ServiceKey::generate()?;
+        let wrapped = service_key.wrap(&**kek).await?;
+        let ring = ring_at(kek, &service_key)?;
+        let sealed = join(&wrapped, &ring.seal_canary()?)?;
+        store.insert_founding_canary(&Canary { kek_id: ring.primary_id(), sealed }).await?;
+    }
+    // Read back: another replica may have been first, with another service key or another KEK.
+    open(kek, store).await
+}
+
+/// The ring of the service key that opens under `kek`; the id of a KEK follows from its service key, so none is expected.
+async fn open(kek: &Arc<dyn OutsideKek>, store: &dyn DekStore) -> Result<Arc<KeyRing>, KekProofError> {
+    let canaries = store.canaries().await?;
+    for canary in &canaries {
+        let Some((wrapped, sealed)) = split(&canary.sealed) else { continue };
+        let service_key = match ServiceKey::unwrap(&**kek, wrapped).await {
+            Ok(service_key) => service_key,
+            Err(OutsideUnwrapError::CannotOpen(_)) => continue,
+            Err(OutsideUnwrapError::Unavailable(why)) => return Err(why.into()),
+        };
+        let ring = ring_at(kek, &service_key)?;
+        // Another row's service key in this one, or another's canary.
+        if ring.primary_id() != canary.kek_id || !ring.canary_opens(canary.kek_id, sealed.to_vec()) {
+            return Err(KekProofError::CanaryDoesNotOpen(canary.kek_id));
+        }
+        return Ok(ring);
+    }
+    let theirs: Vec<String> = canaries.iter().map(|canary| canary.kek_id.to_string()).collect();
+    Err(KekProofError::WrongOutsideKek { ours: kek.name(), theirs: theirs.join(", ") })
+}
+
+fn ring_at(kek: &Arc<dyn OutsideKek>, service_key: &ServiceKey) -> Result<Arc<KeyRing>, KekProofError> {
+    Ok(Arc::new(KeyRing::of(RingKek::at(kek.clone(), service_key), [])?))
+}
+
+fn join(wrapped: &[u8], canary: &[u8]) -> Result<Vec<u8>, KekUnavailable> {
+    let length =
+        u16::try_from(wrapped.len()).map_err(|_| KekUnavailable::Never("it wraps in more than 64 KiB".into()))?;
+    Ok([OUTSIDE, &length.to_be_bytes(), wrapped, canary].concat())
+}
+
+/// The wrapped service key and the canary; none if the row is that of a KEK in memory.
+fn split(sealed: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = sealed.strip_prefix(OUTSIDE)?.split_first_chunk()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+}
