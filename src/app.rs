@@ -25,7 +25,7 @@ use crate::service::Service;
 
 pub use dev::DevFiles;
 pub use hardening::{harden_process, lock_memory};
-pub use secrets::{Doors, Secrets};
+pub use secrets::{Doors, Secrets, generate_in_a_token};
 pub use startup::{journal_settings, open_store, open_store_if_made, ring_for_the_journal};
 
 /// How long the first attempt to become ready may keep `/livez` from answering.

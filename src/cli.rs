@@ -76,7 +76,9 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     crate::app::harden_process();
-    if let Command::Keys(keys::Command::Generate(generate)) = &cli.command {
+    if let Command::Keys(keys::Command::Generate(generate)) = &cli.command
+        && !generate.is_in_a_token()
+    {
         return keys::generate(generate);
     }
     let mut environment = Environment::read()?;

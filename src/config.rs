@@ -5,6 +5,7 @@
 mod checks;
 mod defaults;
 mod environment;
+mod pkcs11;
 mod plugin_checks;
 mod plugins;
 
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use environment::Environment;
+pub use pkcs11::Pkcs11Config;
 pub use plugins::{
     ComponentConfig, CredentialConfig, DefaultDecision, Framing, From as SinkFrom, HttpGrantConfig, Mode, OutputConfig,
     PluginsConfig, PolicyConfig, SinkConfig,
@@ -107,6 +109,8 @@ pub struct LimitsConfig {
 pub struct KeysConfig {
     /// A file that holds the KEK as `KEK_SECRET` would; not both.
     pub kek_file: Option<PathBuf>,
+    /// A token that holds the KEK, in place of either.
+    pub pkcs11: Option<Pkcs11Config>,
     /// What becomes of a DEK that opens under the KEK and that no project owns yet. Default `import`.
     pub unknown_dek: UnknownDek,
     /// How `/decrypt-dek` answers. Default `raw`, the contract's.

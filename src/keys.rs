@@ -8,6 +8,8 @@ mod cache;
 mod handle;
 mod import;
 mod lookup;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod proof;
 mod row;
 mod source;
@@ -31,6 +33,8 @@ use budget::EncryptionBudget;
 use cache::DekCache;
 pub use handle::{DekHandle, HandleInvalid};
 pub use import::{Imported, Importer};
+#[cfg(feature = "pkcs11")]
+pub use pkcs11::{Pkcs11Kek, generate_key};
 pub use proof::{KekProofError, check_kek, prove_kek};
 pub use source::KekSource;
 

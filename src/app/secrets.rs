@@ -9,11 +9,15 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::caller::{Action, Caller, Callers, Method, SHARED_CALLER, TokenDigest};
-use crate::config::{CallerConfig, Config, ConfigError, Environment};
+use crate::config::{CallerConfig, Config, ConfigError, Environment, Pkcs11Config};
 use crate::keys::KekSource;
 
 /// A shared token shorter than this gets a warning: 32 base64 characters are 192 bits.
 const TOKEN_LEN_ADVISED: usize = 32;
+
+/// What a build without the feature says to a configuration that needs it.
+#[cfg(not(feature = "pkcs11"))]
+const NO_PKCS11: &str = "this codec was built without PKCS#11; build it with `cargo build --release --features pkcs11`";
 
 /// What a serving process holds.
 pub struct Secrets {
@@ -41,11 +45,14 @@ impl Secrets {
 
     /// The KEK alone, for commands that have no callers.
     pub fn kek(config: &Config, environment: &Environment) -> Result<KekSource, ConfigError> {
+        if let Some(pkcs11) = &config.keys.pkcs11 {
+            return in_a_token(pkcs11, environment);
+        }
         let (key, text) = match (&config.keys.kek_file, &environment.kek_secret) {
             (Some(path), None) => (format!("keys.kek_file {}", path.display()), read_secret(path)?),
             (None, Some(text)) => ("KEK_SECRET".to_owned(), text.clone()),
             _ => {
-                let message = "is not set, and keys.kek_file neither; `codec keys generate` makes one";
+                let message = "is not set, nor keys.kek_file, nor keys.pkcs11; `codec keys generate` makes one";
                 return Err(ConfigError::Variable { name: "KEK_SECRET", message: message.into() });
             }
         };
@@ -82,6 +89,33 @@ impl Doors {
     pub fn can_change(&self) -> bool {
         self.callers.iter().any(|caller| caller.token_file.is_some())
     }
+}
+
+/// Makes a KEK in the token that the configuration names, and says where.
+pub fn generate_in_a_token(config: &Config, environment: &Environment) -> Result<String, ConfigError> {
+    let missing = || ConfigError::value("keys.pkcs11", "is not there: it names the token and the key to make");
+    generated(config.keys.pkcs11.as_ref().ok_or_else(missing)?, environment)
+}
+
+#[cfg(feature = "pkcs11")]
+fn generated(pkcs11: &Pkcs11Config, environment: &Environment) -> Result<String, ConfigError> {
+    crate::keys::generate_key(pkcs11, environment.pkcs11_pin.clone())
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn generated(_pkcs11: &Pkcs11Config, _environment: &Environment) -> Result<String, ConfigError> {
+    Err(ConfigError::value("keys.pkcs11", NO_PKCS11))
+}
+
+#[cfg(feature = "pkcs11")]
+fn in_a_token(pkcs11: &Pkcs11Config, environment: &Environment) -> Result<KekSource, ConfigError> {
+    let kek = crate::keys::Pkcs11Kek::new(pkcs11, environment.pkcs11_pin.clone())?;
+    Ok(KekSource::Outside(Arc::new(kek)))
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn in_a_token(_pkcs11: &Pkcs11Config, _environment: &Environment) -> Result<KekSource, ConfigError> {
+    Err(ConfigError::value("keys.pkcs11", NO_PKCS11))
 }
 
 pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<String>, ConfigError> {

@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use origan_codec_host::crypto::KekUnavailable;
 
 use super::Setting;
 use crate::app::Secrets;
+use crate::keys::KekProofError;
 use crate::plugins::Plugins;
 
 #[derive(Subcommand)]
@@ -18,6 +20,12 @@ pub(super) async fn run(command: Command, setting: Setting) -> anyhow::Result<Ex
     let Command::Check = command;
     let Setting { config, environment, .. } = setting;
     let secrets = Secrets::load(&config, environment)?;
+    match secrets.kek.try_out().await {
+        Err(KekProofError::Unavailable(KekUnavailable::Never(why))) => {
+            return Err(secrets.kek.misconfigured(why).into());
+        }
+        tried => tried?,
+    }
     let plugins = Plugins::check(&config).await?;
     let refused = plugins.iter().filter(|plugin| plugin.outcome.is_err()).count();
     match refused {

@@ -38,6 +38,15 @@ pub(super) struct Generate {
     /// Write it to a new file that only you can read, rather than to standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Make it in the token that `keys.pkcs11` names, under the name that it gives: nobody ever sees it.
+    #[arg(long, conflicts_with = "out")]
+    pkcs11: bool,
+}
+
+impl Generate {
+    pub(super) fn is_in_a_token(&self) -> bool {
+        self.pkcs11
+    }
 }
 
 #[derive(Args)]
@@ -82,9 +91,16 @@ pub(super) fn generate(command: &Generate) -> anyhow::Result<ExitCode> {
 
 pub(super) async fn run(command: Command, setting: Setting) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Generate(command) if command.pkcs11 => generate_in_a_token(&setting),
         Command::Generate(command) => generate(&command),
         Command::ImportDeks(command) => import_deks(command, setting).await,
     }
+}
+
+fn generate_in_a_token(setting: &Setting) -> anyhow::Result<ExitCode> {
+    let name = app::generate_in_a_token(&setting.config, &setting.environment)?;
+    println!("made a KEK in {name}; it cannot be extracted, so back the token up as its vendor says");
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn import_deks(command: ImportDeks, setting: Setting) -> anyhow::Result<ExitCode> {

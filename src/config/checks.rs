@@ -13,6 +13,12 @@ impl Config {
         if self.keys.kek_file.is_some() && environment.kek_secret.is_some() {
             return Err(ConfigError::value("keys.kek_file", "KEK_SECRET is set too; give the KEK once"));
         }
+        if let Some(pkcs11) = &self.keys.pkcs11 {
+            if self.keys.kek_file.is_some() {
+                return Err(ConfigError::value("keys.pkcs11", "keys.kek_file is set too; give the KEK once"));
+            }
+            pkcs11.refuse_contradictions(environment)?;
+        }
         let positive = [
             ("server.connections_max", self.server.connections_max as u64),
             ("server.connections_per_address_max", self.server.connections_per_address_max as u64),

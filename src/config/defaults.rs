@@ -60,6 +60,7 @@ impl Default for KeysConfig {
     fn default() -> Self {
         Self {
             kek_file: None,
+            pkcs11: None,
             unknown_dek: UnknownDek::Import,
             dek_release: DekRelease::Raw,
             dek_handle_ttl_s: 300,

@@ -53,6 +53,19 @@ impl KekSource {
         }
     }
 
+    /// Whether an outside KEK opens what it wraps; one in memory does.
+    pub async fn try_out(&self) -> Result<(), KekProofError> {
+        let Self::Outside(kek) = self else { return Ok(()) };
+        let wrapped = ServiceKey::generate()?.wrap(&**kek).await?;
+        match ServiceKey::unwrap(&**kek, &wrapped).await {
+            Ok(_) => Ok(()),
+            Err(OutsideUnwrapError::Unavailable(why)) => Err(why.into()),
+            Err(OutsideUnwrapError::CannotOpen(_)) => {
+                Err(KekUnavailable::Never(format!("{} does not open what it wraps", kek.name())).into())
+            }
+        }
+    }
+
     /// Which one it is, for operators.
     pub fn name(&self) -> String {
         match self {
