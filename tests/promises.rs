@@ -25,6 +25,8 @@ mod journal_faults;
 mod kek;
 mod leaks;
 mod openapi;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod policies;
 mod process;
 mod readme;

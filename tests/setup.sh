@@ -60,6 +60,9 @@ for_test() {
     need /usr/sbin/haproxy haproxy
     need /usr/sbin/rsyslogd rsyslog
     ls /usr/lib/*/rsyslog/lmnsd_ossl.so >/dev/null 2>&1 || apt_packages="$apt_packages rsyslog-openssl"
+    # A token for the KEK.
+    need softhsm2-util softhsm2
+    need pkcs11-tool opensc
     need python3 python3
     python3 -c 'import ensurepip' 2>/dev/null || apt_packages="$apt_packages python3-venv"
     install_packages

@@ -1,4 +1,4 @@
-//! Real processes for tests: `codec` itself, PostgreSQL, Node, S3, ClickHouse, HAProxy, rsyslogd. Each ends with the test that started it.
+//! Real processes for tests: `codec` itself, PostgreSQL, Node, S3, ClickHouse, HAProxy, rsyslogd; SoftHSM's tokens. Each ends with the test that started it.
 
 pub mod certificates;
 pub mod clickhouse;
@@ -10,6 +10,8 @@ pub mod node;
 pub mod plugins;
 pub mod postgres;
 pub mod s3;
+#[cfg(feature = "pkcs11")]
+pub mod softhsm;
 pub mod syslog;
 
 use std::path::PathBuf;
