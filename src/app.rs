@@ -26,7 +26,7 @@ use crate::service::Service;
 pub use dev::DevFiles;
 pub use hardening::{harden_process, lock_memory};
 pub use secrets::{Doors, Secrets, generate_in_a_token};
-pub use startup::{journal_settings, open_store, open_store_if_made, ring_for_the_journal};
+pub use startup::{journal_settings, open_store, open_store_if_made, prepare_folders, ring_for_the_journal};
 
 /// How long the first attempt to become ready may keep `/livez` from answering.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ pub async fn serve(
     };
     // A mistake in the URL is told first; the folder that is the default has to be there first.
     let named = config.deployments.url.as_ref().map(|_| open_deployments()).transpose()?;
-    startup::prepare_folders(&config)?;
+    prepare_folders(&config)?;
     let deployments = named.map_or_else(open_deployments, Ok)?;
 
     let (tell, not_ready) = watch::channel(String::from("starting"));

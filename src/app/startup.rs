@@ -169,7 +169,7 @@ pub fn journal_settings(config: &Config) -> JournalSettings {
 }
 
 /// Without a place for the journal there is no point in starting.
-pub(super) fn prepare_folders(config: &Config) -> anyhow::Result<()> {
+pub fn prepare_folders(config: &Config) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     for (key, dir) in [("data_dir", config.data_dir.clone()), ("audit.dir", config.journal_dir())] {
         std::fs::DirBuilder::new()

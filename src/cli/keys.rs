@@ -104,21 +104,25 @@ fn generate_in_a_token(setting: &Setting) -> anyhow::Result<ExitCode> {
 }
 
 async fn import_deks(command: ImportDeks, setting: Setting) -> anyhow::Result<ExitCode> {
-    let kek = Secrets::kek(&setting.config, &setting.environment)?;
+    let mut config = setting.config;
+    if let Some(dir) = command.audit_dir {
+        config.audit.dir = Some(dir);
+    }
+    let kek = Secrets::kek(&config, &setting.environment)?;
     let table = ForeignTable::open(&command.from, &command.table, &command.project_column, &command.dek_column).await?;
     let total = table.count().await.context("cannot count the rows to import")?;
     let store = match command.dry_run {
-        true => app::open_store_if_made(&setting.config).await?,
-        false => Some(app::open_store(&setting.config).await?),
+        true => app::open_store_if_made(&config).await?,
+        false => {
+            app::prepare_folders(&config)?;
+            Some(app::open_store(&config).await?)
+        }
     };
     let ring = match &store {
         Some(store) if !command.dry_run => kek.prove(&**store).await?,
         other => kek.check(other.as_deref()).await?,
     };
-    let mut settings = app::journal_settings(&setting.config);
-    if let Some(dir) = command.audit_dir {
-        settings.dir = dir;
-    }
+    let settings = app::journal_settings(&config);
     let journal = match command.dry_run {
         true => None,
         false => Some(Journal::open(&settings, &ring).context("an import is recorded; see --audit-dir")?),
