@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use origan_codec::config::{Config, Environment};
+use origan_codec::config::{Config, Environment, Pkcs11Config};
 
 use crate::support::{Launch, root};
 
@@ -35,6 +35,25 @@ fn the_sample_configuration_is_the_defaults_and_shows_every_key() {
         assert!(text.contains(&format!("# {name} = ")), "[[callers]] {name}");
     }
     assert!(text.contains("data_dir = "));
+}
+
+#[test]
+fn the_sample_shows_every_key_of_a_token_with_its_default() {
+    let text = std::fs::read_to_string(root().join("deploy/codec.toml")).expect("readable");
+    let (_, block) = text.split_once("# [keys.pkcs11]\n").expect("the block");
+    let (block, _) = block.split_once("\n\n").expect("its end");
+    let is_name = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let is_key = |line: &&str| line.split_once(" = ").is_some_and(|(name, _)| is_name(name));
+    let lines: Vec<&str> = block.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_key).collect();
+    let shown: Pkcs11Config = toml::from_str(&lines.join("\n")).expect("every key is one");
+    let least: Pkcs11Config = toml::from_str("module = \"m\"").expect("all else has a default");
+    // A field that the struct gets and nobody looks for here does not compile.
+    let Pkcs11Config { module: _, token, slot, key_label, key_id, pin_file, sessions, deadline_ms } = shown;
+    assert_eq!((sessions, deadline_ms), (least.sessions, least.deadline_ms));
+    assert!(token.is_some() && slot.is_some() && key_label.is_some() && key_id.is_some() && pin_file.is_some());
+    for name in ["sessions", "deadline_ms"] {
+        assert!(lines.iter().any(|line| line.starts_with(&format!("{name} = "))), "{name}");
+    }
 }
 
 #[test]

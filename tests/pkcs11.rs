@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqliteConnection};
 
 use crate::support::softhsm::{MODULE, Token, bytes_that_crossed};
-use crate::support::{Client, Codec, Launch, tool};
+use crate::support::{Client, Codec, Launch, root, tool};
 
 /// More than the pauses of a token that is looked for again.
 const RECOVERY: Duration = Duration::from_secs(10);
@@ -354,6 +354,101 @@ async fn a_pin_that_was_changed_while_the_token_was_away_is_refused_once_and_rea
     codec.client.encrypt("new", "v").await;
     assert_eq!(logins(), 3);
     token.pin = new_pin;
+}
+
+/// What needs a token that is in trouble gets 503, and nobody is told that a DEK is not what it should be.
+#[tokio::test]
+async fn a_token_in_trouble_is_503_and_never_does_not_open() {
+    let token = Token::with_a_key();
+    let launch = token.faulty(Launch::new());
+    let codec = launch.start().await;
+    let recorded = codec.client.post("/generate-dek", json!({"projectId": "recorded"})).await.ok();
+    let opens = json!({"projectId": "recorded", "encryptedDEK": recorded["encryptedDEK"]});
+    let garbage = json!({"projectId": "x", "encryptedDEK": STANDARD.encode([7; 64])});
+    let new = json!({"projectId": "new", "value": "v"});
+    for fault in
+        ["every session is lost", "nothing opens", "opens to something else", "encrypting fails", "encrypts wrongly"]
+    {
+        token.fail(fault);
+        codec.client.post("/encrypt", new.clone()).await.refused(503, "kek_unavailable");
+        if !fault.starts_with("encrypt") {
+            codec.client.post("/decrypt-dek", garbage.clone()).await.refused(503, "kek_unavailable");
+        }
+        assert_eq!(kek(&codec.client).await["answers"], false, "{fault}");
+        token.fail("");
+        until_it_answers(&codec.client).await;
+    }
+    let rows = codec.client.get("/status").await.ok()["store"]["deksByKek"].clone();
+    assert_eq!(rows.as_object().expect("rows").values().collect::<Vec<_>>(), [1], "a DEK was made that does not open");
+    // A session that has ended is nobody's trouble.
+    token.fail("a session is lost");
+    codec.client.post("/decrypt-dek", opens).await.ok();
+    token.fail("");
+    codec.client.post("/encrypt", new).await.ok();
+    codec.client.post("/decrypt-dek", garbage).await.refused(422, "decrypt_failed");
+}
+
+#[test]
+fn a_token_that_must_not_be_used_ends_the_start() {
+    let token = Token::with_a_key();
+    for (fault, why) in [
+        ("everything opens", "it opens what was altered"),
+        ("final try", "one more wrong PIN would lock the token"),
+        ("locked", "has locked its user's PIN"),
+    ] {
+        let launch = token.faulty(Launch::new());
+        token.fail(fault);
+        let said = refused_start(&launch);
+        assert!(said.contains(why), "{fault}: {said}");
+    }
+}
+
+/// From a KEK in memory to the same KEK in a token: a new store, and the DEKs of the old one.
+#[tokio::test]
+async fn deks_of_a_kek_in_memory_are_taken_over_into_a_tokens_store() {
+    let mut before = Codec::start().await;
+    let sealed = before.client.encrypt("shop", "v").await;
+    before.terminate().await;
+    let token = Token::new();
+    token.import("kek", &STANDARD.decode(&before.launch.kek).expect("base64"));
+    let launch = token.launch();
+    let from = format!("sqlite:{}", before.launch.data_dir().join("codec.db").display());
+    let import = ["keys", "import-deks", "--from", &from, "--table", "project_dek", "--project-column", "project_id"];
+    let dry = launch.run(&[&import[..], &["--dry-run"]].concat());
+    assert!(dry.status.success(), "{}", String::from_utf8_lossy(&dry.stderr));
+    assert!(!launch.data_dir().join("codec.db").exists(), "something was touched");
+    let taken = launch.run(&import);
+    let said = String::from_utf8_lossy(&[taken.stdout, taken.stderr].concat()).into_owned();
+    assert!(taken.status.success() && said.contains("1 DEKs taken over as primary"), "{said}");
+    let codec = launch.start().await;
+    decrypts(&codec.client, "shop", &sealed["encrypted"], "v").await;
+    assert_eq!(codec.client.encrypt("shop", "w").await["encryptedDEK"], sealed["encryptedDEK"]);
+    codec.verify(&[]);
+}
+
+#[test]
+fn the_walk_through_works_as_written() {
+    let page = std::fs::read_to_string(root().join("docs/OPERATIONS.md")).expect("readable");
+    let (_, page) = page.split_once("## A KEK in a token\n").expect("the walk-through");
+    let (page, _) = page.split_once("\n## ").expect("its end");
+    let blocks: Vec<&str> = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let [walk, import] = blocks[..] else { panic!("{} blocks", blocks.len()) };
+    let with_import = walk.replace("codec keys generate --pkcs11", import);
+    for (script, key) in
+        [(walk, "always sensitive, never extractable, local"), (&with_import, "Access:     sensitive\n")]
+    {
+        let launch = Launch::new();
+        let codec = Path::new(env!("CARGO_BIN_EXE_codec")).parent().expect("a folder").display().to_string();
+        let path = format!("{codec}:{}", std::env::var("PATH").expect("PATH"));
+        // A variable of the shell alone: codec itself must be given the KEK once.
+        let script = format!("KEK_SECRET='{}'\n{script}", launch.kek);
+        let mut command = std::process::Command::new("bash");
+        command.args(["-euc", &script]).env_clear().env("PATH", path).current_dir(launch.dir.path());
+        let output = command.output().expect("bash");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.contains("the configuration is good") && said.contains(key), "{said}");
+    }
 }
 
 #[test]

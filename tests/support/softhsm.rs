@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::{Launch, secret};
+use super::{Launch, root, secret};
 
 /// The module, where Debian puts it.
 pub const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -66,6 +66,25 @@ impl Token {
         let launch = self.on(launch).variable("PKCS11SPY", MODULE);
         let launch = launch.variable("PKCS11SPY_OUTPUT", &calls.display().to_string());
         (Launch { toml: self.toml(&spy(), "kek"), ..launch }, calls)
+    }
+
+    /// The module that fails as it is told to ([`Token::fail`]).
+    pub fn faulty(&self, launch: Launch) -> Launch {
+        let module = self.dir.path().join("faulty_token.so");
+        let source = root().join("tests/support/faulty_token.c");
+        let built =
+            Command::new("cc").args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"]).arg(&module).arg(source).status();
+        assert!(built.expect("cc").success());
+        let launch = self.on(launch).variable("FAULTY_MODULE", MODULE);
+        let launch = launch.variable("FAULTY_FILE", &self.dir.path().join("fault").display().to_string());
+        Launch { toml: self.toml(&module.display().to_string(), "kek"), ..launch }
+    }
+
+    /// What the faulty module does wrong from now on; nothing, if `fault` is empty.
+    pub fn fail(&self, fault: &str) {
+        let next = self.dir.path().join("fault.next");
+        std::fs::write(&next, fault).expect("a file");
+        std::fs::rename(next, self.dir.path().join("fault")).expect("renamed");
     }
 
     /// OpenSC's `pkcs11-tool`, logged in.
