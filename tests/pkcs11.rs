@@ -1,45 +1,32 @@
-//! A KEK in a token, over PKCS#11, with SoftHSM as the token: it wraps and unwraps, its key never leaves it, and whatever befalls it is
-//! 503 for what needs it and nothing for what does not.
+//! A KEK in a token, over PKCS#11, with SoftHSM as the token: it wraps and unwraps, and its key never leaves it.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqliteConnection};
+use sqlx::{Connection, Executor, Row, SqliteConnection};
 
 use crate::support::softhsm::{MODULE, Token, bytes_that_crossed};
-use crate::support::{Client, Codec, Launch, root, tool};
+use crate::support::{Client, Codec, Launch, postgres, root, tool};
 
-/// More than the pauses of a token that is looked for again.
-const RECOVERY: Duration = Duration::from_secs(10);
-
-async fn decrypts(client: &Client, project: &str, encrypted: &Value, value: &str) {
+pub async fn decrypts(client: &Client, project: &str, encrypted: &Value, value: &str) {
     let variables = json!({"A": {"type": "secret", "value": encrypted}});
     let call = json!({"projectId": project, "deploymentId": "d", "variables": variables});
     assert_eq!(client.post("/decrypt-all", call).await.ok(), json!({"A": value}));
 }
 
-async fn kek(client: &Client) -> Value {
+pub async fn kek(client: &Client) -> Value {
     client.get("/status").await.ok()["kek"].clone()
 }
 
-async fn until_it_answers(client: &Client) {
-    let deadline = Instant::now() + RECOVERY;
-    while kek(client).await["answers"] != true {
-        assert!(Instant::now() < deadline, "{}", kek(client).await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-async fn database(launch: &Launch) -> SqliteConnection {
+pub async fn database(launch: &Launch) -> SqliteConnection {
     let url = format!("sqlite:{}", launch.data_dir().join("codec.db").display());
     SqliteConnection::connect(&url).await.expect("the database")
 }
 
 /// What it says when it must not start, because of the configuration.
-fn refused_start(launch: &Launch) -> String {
+pub fn refused_start(launch: &Launch) -> String {
     let output = launch.run(&["serve"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -152,6 +139,55 @@ async fn another_key_of_the_same_name_is_refused_and_writes_nothing() {
     decrypts(&codec.client, "shop", &sealed["encrypted"], "v").await;
 }
 
+/// What the first version wrote, under the KEK 000102…1f in a token.
+#[tokio::test]
+async fn a_frozen_store_of_a_token_opens() {
+    let token = Token::new();
+    token.import("kek", &(0..32).collect::<Vec<u8>>());
+    let mut codec = token.launch().start().await;
+    codec.terminate().await;
+    let launch = codec.launch.clone();
+    drop(codec);
+    let mut rows = database(&launch).await;
+    for statement in [
+        "DELETE FROM kek_canary",
+        "INSERT INTO kek_canary (kek_id, sealed, founding, created_at) VALUES ('657f1201d109fcec', x'736572766963652D6B65792F7631005B\
+         378A6C4C5AB419DD6BABAA99CCB20D0251111C7CD942A49A3D532936184808430C821644C76896D951501D067650FD741E57FF9F651C5E9A9EB2799C666E\
+         CA7B356998C67897BADCE9E21FF5803C9BEBA625A08838A8B3F1914BDD3B003C35BB5DD3CE4204177B2BC1E2F7E6C5DDDF1B0C816CF535B1047436DADE0E\
+         7AB4A13307F809E6A322C4B4514AE3C4001C', 1, 0)",
+        "INSERT INTO project_dek (project_id, version, kek_id, encrypted_dek, encrypted_dek_sha256, fingerprint, row_mac, state, \
+         origin, created_at) VALUES ('shop', 1, '657f1201d109fcec', \
+         'Bf5ipIR71vdnhyhXMDZXSLnhFPYNZswggBmza8gIeTPyvKIIKSuBR1wamxYHZ0ISII7hE0/CaBB8F6n8GLL6Qg==', \
+         x'A176D776774F2E311A9F5D7CCAA67B4629546FA5D1E42D8F1D2A0D116B4F3737', \
+         x'81D8C8E504532AE6236DED40ACDB07C0E7772E21EF0A5581FC89D22F18AB520B', \
+         x'41B53CB683516EDCB8C2C364ADD56665ED8FBFB8857C8C6B211786C8ADB96305', 'primary', 'created', 1795581594651)",
+    ] {
+        rows.execute(statement).await.expect("frozen rows");
+    }
+    // Of the store's first life; its journal is under another service key.
+    std::fs::remove_dir_all(launch.journal_dir()).expect("removed");
+    let codec = launch.start().await;
+    assert_eq!(kek(&codec.client).await["primary"], "657f1201d109fcec");
+    let encrypted = json!("tYXWwv4VbUTU06dye9T3Lz51omZa7kRk7QeOGAd6einjS/mVdUA=");
+    decrypts(&codec.client, "shop", &encrypted, "frozen").await;
+}
+
+/// Both make a service key; the database lets one be first, and the other takes it.
+#[tokio::test]
+async fn replicas_that_begin_at_once_with_one_token_have_one_service_key() {
+    for _ in 0..5 {
+        let token = Token::with_a_key();
+        let url = postgres::database().await;
+        let one = token.launch().variable("DATABASE_URL", &url);
+        let two = Launch { dir: Launch::new().dir, ..one.clone() };
+        let (one, two) = tokio::join!(one.start(), two.start());
+        assert_eq!(kek(&one.client).await["primary"], kek(&two.client).await["primary"]);
+        let sealed = one.client.encrypt("shop", "v").await;
+        decrypts(&two.client, "shop", &sealed["encrypted"], "v").await;
+        two.verify(&[]);
+    }
+}
+
 #[tokio::test]
 async fn a_store_of_a_kek_in_memory_is_not_a_tokens() {
     let mut codec = Codec::start().await;
@@ -162,245 +198,6 @@ async fn a_store_of_a_kek_in_memory_is_not_a_tokens() {
     let wrong = Token::with_a_key().on(launch).start_unready().await;
     let waiting = wrong.client.get("/status").await.ok()["waitingFor"].as_str().expect("a cause").to_owned();
     assert!(waiting.contains("is not the KEK that this store was made with"), "{waiting}");
-}
-
-#[tokio::test]
-async fn a_token_that_is_taken_away_is_503_for_what_needs_it_and_comes_back_by_itself() {
-    let token = Token::with_a_key();
-    let codec = token.launch().start().await;
-    let sealed = codec.client.encrypt("cached", "v").await;
-    decrypts(&codec.client, "cached", &sealed["encrypted"], "v").await;
-    let dek = codec.client.post("/generate-dek", json!({"projectId": "recorded"})).await.ok();
-    token.take_away();
-    let created = |codec: &Codec| codec.records().iter().filter(|r| r["action"] == "DEK_CREATE").count();
-    let before = created(&codec);
-    for _ in 0..3 {
-        let answer = codec.client.post("/encrypt", json!({"projectId": "new", "value": "v"})).await;
-        assert!(answer.headers.contains_key("retry-after"));
-        answer.refused(503, "kek_unavailable");
-    }
-    assert_eq!(created(&codec), before, "a DEK was announced that nobody made");
-    assert_eq!(codec.last_record()["reason"], "kek_unavailable");
-    // Not 'does not open', not corrupt, not imported: nobody knows what it is.
-    let unknown = json!({"projectId": "x", "encryptedDEK": STANDARD.encode([7; 64])});
-    codec.client.post("/decrypt-dek", unknown.clone()).await.refused(503, "kek_unavailable");
-    // What is in the cache goes on, and the service is ready for it.
-    decrypts(&codec.client, "cached", &sealed["encrypted"], "v").await;
-    codec.client.encrypt("cached", "w").await;
-    assert_eq!(codec.client.get("/readyz").await.status, 200);
-    let status = kek(&codec.client).await;
-    assert_eq!(status["answers"], false);
-    assert!(status["lastFailure"].as_str().is_some_and(|why| why.contains("C_")), "{status}");
-    token.give_back();
-    until_it_answers(&codec.client).await;
-    codec.client.encrypt("new", "v").await;
-    let call = json!({"projectId": "recorded", "encryptedDEK": dek["encryptedDEK"]});
-    codec.client.post("/decrypt-dek", call).await.ok();
-    codec.client.post("/decrypt-dek", unknown).await.refused(422, "decrypt_failed");
-    assert!(!codec.log().contains("ALARM"), "a token that was away is no alarm");
-    codec.verify(&[]);
-}
-
-#[tokio::test]
-async fn a_token_that_is_away_at_the_start_is_waited_for() {
-    let token = Token::with_a_key();
-    token.take_away();
-    let codec = token.launch().start_unready().await;
-    codec.client.get("/readyz").await.refused(503, "not_ready");
-    token.give_back();
-    codec.until_ready().await;
-    codec.client.encrypt("shop", "v").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_hangs_costs_its_deadline_and_nobody_else() {
-    let token = Token::with_a_key();
-    let launch = token.launch().toml("sessions = 2\ndeadline_ms = 700");
-    let mut codec = launch.start().await;
-    let sealed = codec.client.encrypt("cached", "v").await;
-    decrypts(&codec.client, "cached", &sealed["encrypted"], "v").await;
-    let held = token.hang();
-    let begun = Instant::now();
-    let calls = (0..40).map(|index| {
-        let client = codec.client.clone();
-        let call = json!({"projectId": format!("new-{index}"), "value": "v"});
-        tokio::spawn(async move { client.post("/encrypt", call).await.refused(503, "kek_unavailable") })
-    });
-    let calls: Vec<_> = calls.collect();
-    // Meanwhile nobody else waits.
-    while begun.elapsed() < Duration::from_millis(600) {
-        let asked = Instant::now();
-        assert_eq!(codec.client.get("/livez").await.status, 200);
-        decrypts(&codec.client, "cached", &sealed["encrypted"], "v").await;
-        assert!(asked.elapsed() < Duration::from_millis(500), "{:?}", asked.elapsed());
-    }
-    for call in calls {
-        call.await.expect("refused");
-    }
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}: one after the other", begun.elapsed());
-    drop(held);
-    until_it_answers(&codec.client).await;
-    codec.client.encrypt("new-0", "v").await;
-    // A call that hangs keeps nobody from ending.
-    let held = token.hang();
-    codec.client.post("/encrypt", json!({"projectId": "later", "value": "v"})).await.refused(503, "kek_unavailable");
-    assert_eq!(codec.terminate().await, 0);
-    drop(held);
-}
-
-#[tokio::test]
-async fn an_altered_row_an_altered_service_key_and_garbage_are_what_they_are() {
-    let token = Token::with_a_key();
-    let mut codec = token.launch().start().await;
-    let sealed = codec.client.encrypt("shop", "v").await;
-    // CKR_GENERAL_ERROR, from a token that is well.
-    for garbage in [STANDARD.encode([7; 64]), STANDARD.encode([0; 32])] {
-        let call = json!({"projectId": "shop", "encryptedDEK": garbage});
-        codec.client.post("/decrypt-dek", call).await.refused(422, "decrypt_failed");
-    }
-    assert_eq!(kek(&codec.client).await["answers"], true);
-    codec.client.encrypt("other", "v").await;
-    codec.terminate().await;
-    let launch = codec.launch.clone();
-    drop(codec);
-    let mut rows = database(&launch).await;
-    // The service key is no DEK, whoever finds it in a backup.
-    let row = sqlx::query("SELECT sealed FROM kek_canary").fetch_one(&mut rows).await.expect("a row");
-    let row: Vec<u8> = row.get(0);
-    let length = usize::from(u16::from_be_bytes([row[14], row[15]]));
-    let service_key = STANDARD.encode(&row[16..16 + length]);
-    let alter = "UPDATE project_dek SET encrypted_dek = \
-        CASE WHEN encrypted_dek LIKE 'A%' THEN 'B' ELSE 'A' END || substr(encrypted_dek, 2) WHERE project_id = 'shop'";
-    rows.execute(alter).await.expect("altered");
-    let codec = launch.clone().start().await;
-    let variables = json!({"A": {"type": "secret", "value": sealed["encrypted"]}});
-    let call = json!({"projectId": "shop", "deploymentId": "d", "variables": variables});
-    codec.client.post("/decrypt-all", call).await.refused(500, "dek_corrupt");
-    assert!(codec.log().contains("ALARM"));
-    let call = json!({"projectId": "thief", "encryptedDEK": service_key});
-    codec.client.post("/decrypt-dek", call).await.refused(500, "dek_corrupt");
-    drop(codec);
-    for (statement, why) in [
-        // Of the canary alone, of the service key alone, of its name.
-        (
-            "UPDATE kek_canary SET sealed = CAST(substr(sealed, 1, length(sealed) - 2) || x'0000' AS BLOB)",
-            "does not open",
-        ),
-        (
-            "UPDATE kek_canary SET sealed = CAST(substr(sealed, 1, 20) || x'0000' || substr(sealed, 23) AS BLOB)",
-            "made with",
-        ),
-        ("UPDATE kek_canary SET kek_id = '0123456789abcdef'", "does not open"),
-        ("DELETE FROM kek_canary", "restore the table kek_canary"),
-    ] {
-        rows.execute("CREATE TABLE kept AS SELECT * FROM kek_canary").await.expect("kept");
-        rows.execute(AssertSqlSafe(statement)).await.expect("altered");
-        let codec = launch.clone().start_unready().await;
-        let waiting = codec.client.get("/status").await.ok()["waitingFor"].as_str().expect("a cause").to_owned();
-        assert!(waiting.contains(why), "{statement}: {waiting}");
-        drop(codec);
-        for statement in ["DELETE FROM kek_canary", "INSERT INTO kek_canary SELECT * FROM kept", "DROP TABLE kept"] {
-            rows.execute(AssertSqlSafe(statement)).await.expect("restored");
-        }
-    }
-    launch.start().await.client.encrypt("other", "v").await;
-}
-
-#[tokio::test]
-async fn a_wrong_pin_ends_the_start_and_is_tried_once() {
-    let token = Token::with_a_key();
-    let (launch, calls) = token.spied_on(Launch::new());
-    let said = refused_start(&launch.variable("CODEC_PKCS11_PIN", "not-the-pin"));
-    assert!(said.contains("CODEC_PKCS11_PIN") && said.contains("PinIncorrect"), "{said}");
-    assert!(!said.contains("not-the-pin"));
-    let calls = std::fs::read_to_string(calls).expect("calls");
-    assert_eq!(calls.lines().filter(|line| line.ends_with(": C_Login")).count(), 1);
-    // The token is not locked by it.
-    token.launch().start().await.client.encrypt("shop", "v").await;
-}
-
-#[tokio::test]
-async fn a_pin_that_was_changed_while_the_token_was_away_is_refused_once_and_read_again_from_its_file() {
-    let mut token = Token::with_a_key();
-    let (launch, calls) = token.spied_on(Launch::new());
-    let file = launch.dir.path().join("pin");
-    std::fs::write(&file, format!("{}\n", token.pin)).expect("a file");
-    let launch = launch.variable("CODEC_PKCS11_PIN", "").toml("pin_file = \"pin\"\nsessions = 3");
-    let codec = launch.start().await;
-    codec.client.encrypt("shop", "v").await;
-    let logins = || {
-        let calls = std::fs::read_to_string(&calls).expect("calls");
-        calls.lines().filter(|line| line.ends_with(": C_Login")).count()
-    };
-    assert_eq!(logins(), 1);
-    let new_pin = crate::support::secret("another-pin");
-    token.tool(&["--change-pin", "--new-pin", &new_pin]);
-    token.take_away();
-    codec.client.post("/encrypt", json!({"projectId": "new", "value": "v"})).await.refused(503, "kek_unavailable");
-    token.give_back();
-    let deadline = Instant::now() + RECOVERY;
-    while logins() < 2 && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    for index in 0..10 {
-        let call = json!({"projectId": format!("new-{index}"), "value": "v"});
-        codec.client.post("/encrypt", call).await.refused(503, "kek_unavailable");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    assert_eq!(logins(), 2, "a PIN that was refused was tried again");
-    assert!(kek(&codec.client).await["lastFailure"].as_str().is_some_and(|why| why.contains("PIN")));
-    std::fs::write(&file, &new_pin).expect("a file");
-    until_it_answers(&codec.client).await;
-    codec.client.encrypt("new", "v").await;
-    assert_eq!(logins(), 3);
-    token.pin = new_pin;
-}
-
-/// What needs a token that is in trouble gets 503, and nobody is told that a DEK is not what it should be.
-#[tokio::test]
-async fn a_token_in_trouble_is_503_and_never_does_not_open() {
-    let token = Token::with_a_key();
-    let launch = token.faulty(Launch::new());
-    let codec = launch.start().await;
-    let recorded = codec.client.post("/generate-dek", json!({"projectId": "recorded"})).await.ok();
-    let opens = json!({"projectId": "recorded", "encryptedDEK": recorded["encryptedDEK"]});
-    let garbage = json!({"projectId": "x", "encryptedDEK": STANDARD.encode([7; 64])});
-    let new = json!({"projectId": "new", "value": "v"});
-    for fault in
-        ["every session is lost", "nothing opens", "opens to something else", "encrypting fails", "encrypts wrongly"]
-    {
-        token.fail(fault);
-        codec.client.post("/encrypt", new.clone()).await.refused(503, "kek_unavailable");
-        if !fault.starts_with("encrypt") {
-            codec.client.post("/decrypt-dek", garbage.clone()).await.refused(503, "kek_unavailable");
-        }
-        assert_eq!(kek(&codec.client).await["answers"], false, "{fault}");
-        token.fail("");
-        until_it_answers(&codec.client).await;
-    }
-    let rows = codec.client.get("/status").await.ok()["store"]["deksByKek"].clone();
-    assert_eq!(rows.as_object().expect("rows").values().collect::<Vec<_>>(), [1], "a DEK was made that does not open");
-    // A session that has ended is nobody's trouble.
-    token.fail("a session is lost");
-    codec.client.post("/decrypt-dek", opens).await.ok();
-    token.fail("");
-    codec.client.post("/encrypt", new).await.ok();
-    codec.client.post("/decrypt-dek", garbage).await.refused(422, "decrypt_failed");
-}
-
-#[test]
-fn a_token_that_must_not_be_used_ends_the_start() {
-    let token = Token::with_a_key();
-    for (fault, why) in [
-        ("everything opens", "it opens what was altered"),
-        ("final try", "one more wrong PIN would lock the token"),
-        ("locked", "has locked its user's PIN"),
-    ] {
-        let launch = token.faulty(Launch::new());
-        token.fail(fault);
-        let said = refused_start(&launch);
-        assert!(said.contains(why), "{fault}: {said}");
-    }
 }
 
 /// From a KEK in memory to the same KEK in a token: a new store, and the DEKs of the old one.

@@ -27,6 +27,8 @@ mod leaks;
 mod openapi;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
+#[cfg(feature = "pkcs11")]
+mod pkcs11_faults;
 mod policies;
 mod process;
 mod readme;

@@ -16,7 +16,8 @@ use super::ROUTES;
 use super::problem::Code;
 use crate::audit::Journal;
 use crate::plugins::Plugins;
-use collectors::{JournalFigures, PluginFigures};
+use crate::service::Service;
+use collectors::{JournalFigures, KekFigures, PluginFigures};
 
 /// Counters and histograms of the edge.
 #[derive(Debug)]
@@ -70,6 +71,13 @@ impl Metrics {
     pub fn watch_journal(&self, journal: Weak<Journal>) {
         if let Ok(mut registry) = self.registry.lock() {
             registry.register_collector(Box::new(JournalFigures(journal)));
+        }
+    }
+
+    /// Shows too whether a KEK that is outside answers, as long as the service lives.
+    pub fn watch_kek(&self, service: Weak<Service>) {
+        if let Ok(mut registry) = self.registry.lock() {
+            registry.register_collector(Box::new(KekFigures(service)));
         }
     }
 

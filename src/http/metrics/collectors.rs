@@ -14,6 +14,7 @@ use prometheus_client::registry::Unit;
 use crate::audit::Journal;
 use crate::audit::delivery::{Breaker, Progress};
 use crate::plugins::{PluginStatus, Plugins};
+use crate::service::Service;
 
 #[derive(Debug)]
 pub(super) struct JournalFigures(pub(super) Weak<Journal>);
@@ -41,6 +42,25 @@ impl Collector for JournalFigures {
         let failing = ConstGauge::new(i64::from(gauges.is_failing.load(Ordering::Relaxed)));
         let help = "1 while no record is taken";
         failing.encode(encoder.encode_descriptor("journal_failing", help, None, failing.metric_type())?)
+    }
+}
+
+pub(super) struct KekFigures(pub(super) Weak<Service>);
+
+impl std::fmt::Debug for KekFigures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KekFigures")
+    }
+}
+
+impl Collector for KekFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let Some(service) = self.0.upgrade() else { return Ok(()) };
+        // One in memory always does.
+        let Some(kek) = service.keys.ring().primary_outside() else { return Ok(()) };
+        let answers = ConstGauge::new(i64::from(kek.last_failure().is_none()));
+        let help = "0 while the KEK, which is outside, gives no answer";
+        answers.encode(encoder.encode_descriptor("kek_answers", help, None, answers.metric_type())?)
     }
 }
 
