@@ -23,6 +23,7 @@ use crate::plugins::{ConfigFile, Plugins};
 use crate::server;
 use crate::service::Service;
 
+use code::VouchedCode;
 pub use dev::DevFiles;
 pub use hardening::{harden_process, lock_memory};
 pub use secrets::{Doors, Secrets, generate_in_a_token};
@@ -64,8 +65,8 @@ pub async fn serve(
 
     let (tell, not_ready) = watch::channel(String::from("starting"));
     let draining = Arc::new(AtomicBool::new(false));
-    let code = code::VouchedCode::new(config.data_dir.join("code"), secrets.ring.code_key());
-    let plugins = Plugins::new(Arc::new(code))?;
+    let code = Arc::new(VouchedCode::new(config.data_dir.join("code")));
+    let plugins = Plugins::new(code.clone())?;
     let edge = Arc::new(Edge {
         callers: ArcSwap::from_pointee(secrets.doors.open()?),
         limits: config.limits.clone(),
@@ -84,13 +85,17 @@ pub async fn serve(
     let ready = edge.service.clone();
     edge.metrics.watch_plugins(Arc::downgrade(&plugins));
     let policies = plugins.policies().clone();
-    let mut startup = startup::Startup::new(config.clone(), secrets.kek, deployments, policies, tell);
+    let mut startup = startup::Startup::new(config.clone(), secrets.kek, deployments, policies, code.clone(), tell);
     // The first attempt decides whether there is any point; what may pass is waited for while /livez answers.
     let mut stop = std::pin::pin!(stop);
     let until = tokio::time::Instant::now() + FIRST_ATTEMPT;
     let mut loading = tokio::spawn({
         let (plugins, config) = (plugins.clone(), config.clone());
-        async move { plugins.load(&config).await }
+        async move {
+            // Where the KEK is outside, the key that vouches for compiled code comes with the ring, and nothing is answered before.
+            code.is_vouched_for().await;
+            plugins.load(&config).await;
+        }
     });
     let first = tokio::select! {
         () = &mut stop => return Ok(()),

@@ -8,10 +8,12 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use origan_codec_host::crypto::MacKey;
 use origan_codec_host::plugin::{CodeCache, CodeKey};
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 /// Bytes that the files may take together; the longest unused go first.
@@ -23,16 +25,32 @@ const MARK_EVERY: Duration = Duration::from_hours(1);
 /// A folder of compiled code.
 pub(super) struct VouchedCode {
     dir: PathBuf,
-    key: MacKey,
+    /// None until there is a ring: nothing is found or kept before.
+    key: watch::Sender<Option<Arc<MacKey>>>,
 }
 
 impl VouchedCode {
-    /// In `dir`, which is made if it is missing. Code that was kept under another KEK is no use here.
-    pub(super) fn new(dir: PathBuf, key: MacKey) -> Self {
+    /// In `dir`, which is made if it is missing.
+    pub(super) fn new(dir: PathBuf) -> Self {
         if let Err(error) = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir) {
             warn!(dir = %dir.display(), %error, "no place for compiled code: plugins are compiled at every start");
         }
-        Self { dir, key }
+        Self { dir, key: watch::Sender::new(None) }
+    }
+
+    /// From now on, `key` vouches. Code that was kept under another KEK is no use then.
+    pub(super) fn vouch(&self, key: MacKey) {
+        self.key.send_replace(Some(Arc::new(key)));
+    }
+
+    /// Until there is a key.
+    pub(super) async fn is_vouched_for(&self) {
+        // The sender lives as long as this does.
+        let _ = self.key.subscribe().wait_for(Option::is_some).await;
+    }
+
+    fn key(&self) -> Option<Arc<MacKey>> {
+        self.key.borrow().clone()
     }
 
     fn path(&self, key: &CodeKey) -> PathBuf {
@@ -40,12 +58,12 @@ impl VouchedCode {
         self.dir.join(name).with_extension("code")
     }
 
-    fn write(&self, path: &Path, key: &CodeKey, code: &[u8]) -> std::io::Result<()> {
+    fn write(&self, vouches: &MacKey, path: &Path, key: &CodeKey, code: &[u8]) -> std::io::Result<()> {
         // Two processes may write the same at once; each has a file of its own until it is whole.
         let unfinished = path.with_extension(format!("{}.part", std::process::id()));
         let written = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
         let written = written.and_then(|mut file| {
-            file.write_all(&self.key.tag(&[key, code]))?;
+            file.write_all(&vouches.tag(&[key, code]))?;
             file.write_all(code)
         });
         let renamed = written.and_then(|()| fs::rename(&unfinished, path));
@@ -58,10 +76,11 @@ impl VouchedCode {
 
 impl CodeCache for VouchedCode {
     fn find(&self, key: &CodeKey) -> Option<Vec<u8>> {
+        let vouches = self.key()?;
         let path = self.path(key);
         let mut code = fs::read(&path).ok()?;
         let tag: Option<[u8; TAG_LEN]> = code.get(..TAG_LEN).and_then(|tag| tag.try_into().ok());
-        if !tag.is_some_and(|tag| self.key.verifies(&[key, &code[TAG_LEN..]], &tag)) {
+        if !tag.is_some_and(|tag| vouches.verifies(&[key, &code[TAG_LEN..]], &tag)) {
             warn!(file = %path.display(), "not the compiled code that was kept: it is not run, and made again");
             return None;
         }
@@ -71,8 +90,9 @@ impl CodeCache for VouchedCode {
     }
 
     fn keep(&self, key: &CodeKey, code: &[u8]) {
+        let Some(vouches) = self.key() else { return };
         let path = self.path(key);
-        match self.write(&path, key, code) {
+        match self.write(&vouches, &path, key, code) {
             Ok(()) => make_room(&self.dir, TOTAL_BYTES_MAX),
             Err(error) => debug!(file = %path.display(), %error, "compiled code is not kept"),
         }
@@ -114,7 +134,9 @@ mod tests {
     use origan_codec_host::crypto::{Kek, KeyRing};
 
     fn cache(dir: &Path, kek: &Kek) -> VouchedCode {
-        VouchedCode::new(dir.join("code"), KeyRing::new(kek, &[]).expect("a ring").code_key())
+        let cache = VouchedCode::new(dir.join("code"));
+        cache.vouch(KeyRing::new(kek, &[]).expect("a ring").code_key());
+        cache
     }
 
     fn only_file(dir: &Path) -> PathBuf {
@@ -131,6 +153,16 @@ mod tests {
         assert_eq!(cache(dir.path(), &kek).find(&[7; 32]).as_deref(), Some(&b"code"[..]));
         assert_eq!(cache(dir.path(), &kek).find(&[8; 32]), None);
         assert_eq!(cache(dir.path(), &Kek::generate().expect("random")).find(&[7; 32]), None);
+    }
+
+    #[test]
+    fn without_a_key_nothing_is_kept_or_found() {
+        let (dir, kek) = (tempfile::tempdir().expect("a folder"), Kek::generate().expect("random"));
+        cache(dir.path(), &kek).keep(&[7; 32], b"code");
+        let keyless = VouchedCode::new(dir.path().join("code"));
+        keyless.keep(&[8; 32], b"code");
+        assert_eq!((keyless.find(&[7; 32]), keyless.find(&[8; 32])), (None, None));
+        assert_eq!(cache(dir.path(), &kek).find(&[8; 32]), None);
     }
 
     #[test]

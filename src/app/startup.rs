@@ -9,6 +9,7 @@ use origan_codec_host::crypto::{KekUnavailable, KeyRing};
 use tokio::sync::watch;
 use tracing::{error, info};
 
+use super::code::VouchedCode;
 use crate::audit::Journal;
 use crate::audit::journal::{JournalSettings, OpenJournalError};
 use crate::config::{Config, ConfigError};
@@ -32,6 +33,8 @@ pub(super) struct Startup {
     deployments: Option<Deployments>,
     policies: Arc<Policies>,
     store: Option<Arc<dyn DekStore>>,
+    /// Told of the ring's key as soon as there is one.
+    code: Arc<VouchedCode>,
     tell: watch::Sender<String>,
     attempts: u32,
 }
@@ -42,9 +45,13 @@ impl Startup {
         kek: KekSource,
         deployments: Deployments,
         policies: Arc<Policies>,
+        code: Arc<VouchedCode>,
         tell: watch::Sender<String>,
     ) -> Self {
-        Self { config, kek, deployments: Some(deployments), policies, store: None, tell, attempts: 0 }
+        if let KekSource::Memory(ring) = &kek {
+            code.vouch(ring.code_key());
+        }
+        Self { config, kek, deployments: Some(deployments), policies, store: None, code, tell, attempts: 0 }
     }
 
     /// Tries until it is ready.
@@ -75,6 +82,7 @@ impl Startup {
             }
             Err(cause) => return Ok(self.wait(&cause.to_string())),
         };
+        self.code.vouch(ring.code_key());
         let journal = match Journal::open(&journal_settings(&self.config), &ring) {
             Ok(journal) => journal,
             Err(locked @ OpenJournalError::Locked(_)) => return Err(locked.into()),
