@@ -3,6 +3,7 @@
 //! `deploy/codec.toml` shows every key with its default; a test keeps the two alike. Unknown keys are refused by name.
 
 mod checks;
+mod credentials;
 mod defaults;
 mod environment;
 mod pkcs11;
@@ -14,11 +15,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use credentials::{CredentialConfig, CredentialKind};
 pub use environment::Environment;
 pub use pkcs11::Pkcs11Config;
 pub use plugins::{
-    ComponentConfig, CredentialConfig, DefaultDecision, Framing, From as SinkFrom, HttpGrantConfig, Mode, OutputConfig,
-    PluginsConfig, PolicyConfig, SinkConfig,
+    ComponentConfig, DefaultDecision, Framing, From as SinkFrom, HttpGrantConfig, Mode, OutputConfig, PluginsConfig,
+    PolicyConfig, SinkConfig,
 };
 
 pub use crate::audit::journal::Durability;
@@ -59,7 +61,7 @@ pub struct Config {
     pub sinks: Vec<SinkConfig>,
     /// Places for lines.
     pub outputs: Vec<OutputConfig>,
-    /// Headers that the host adds to plugins' requests.
+    /// What the host adds to plugins' requests.
     pub credentials: Vec<CredentialConfig>,
 }
 

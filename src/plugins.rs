@@ -5,6 +5,7 @@
 //! never was good refuses every answer. Nothing here ends the process.
 
 mod component;
+mod credentials;
 mod outside;
 mod policies;
 mod sinks;
@@ -23,9 +24,10 @@ use tracing::{info, warn};
 use crate::audit::Journal;
 use crate::config::{Config, ConfigError};
 use crate::policy::Policies;
+use credentials::Credentials;
 use outside::Outputs;
 use policies::LoadedPolicies;
-use sinks::{RunningSinks, SinkRuntime};
+use sinks::{Reached, RunningSinks, SinkRuntime};
 pub use status::{PluginStatus, Status};
 pub use watch::ConfigFile;
 
@@ -53,6 +55,7 @@ struct State {
     policies: LoadedPolicies,
     sinks: RunningSinks,
     outputs: Outputs,
+    credentials: Credentials,
     /// There once records can be carried away.
     journal: Option<Arc<Journal>>,
     /// What was followed last.
@@ -78,7 +81,10 @@ impl Plugins {
         let mut checked = policies::check(&engines, config).await;
         let mut outputs = Outputs::default();
         outputs.follow(config);
-        checked.extend(sinks::check(&engines, config, &outputs).await);
+        let mut credentials = Credentials::default();
+        credentials.follow(config);
+        let reached = Reached { outputs: &outputs, credentials: &credentials };
+        checked.extend(sinks::check(&engines, config, reached).await);
         Ok(checked)
     }
 
@@ -161,10 +167,12 @@ impl Plugins {
     }
 
     async fn follow_sinks(&self, state: &mut State, config: &Config) {
-        let State { sinks, outputs, journal, .. } = state;
+        let State { sinks, outputs, credentials, journal, .. } = state;
         if let Some(journal) = journal {
             outputs.follow(config);
-            sinks.follow(&self.engines, &self.runtime, config, outputs, journal).await;
+            credentials.follow(config);
+            let reached = Reached { outputs, credentials };
+            sinks.follow(&self.engines, &self.runtime, config, reached, journal).await;
         }
     }
 
@@ -172,6 +180,7 @@ impl Plugins {
         self.status.store(Arc::new(Status {
             policies: state.policies.status(),
             sinks: state.sinks.status(),
+            credentials: state.credentials.all(),
             config_error: error.map(|error| error.to_string()),
             restart_needed,
             changes: self.changes.load(Ordering::Relaxed),

@@ -6,6 +6,35 @@ use origan_codec::config::{Config, Environment, Pkcs11Config};
 
 use crate::support::{Launch, root};
 
+const CREDENTIAL_KEYS: [&str; 26] = [
+    "name",
+    "kind",
+    "header",
+    "prefix",
+    "file",
+    "login_url",
+    "addresses",
+    "ca_file",
+    "method",
+    "mount",
+    "namespace",
+    "role_id",
+    "role",
+    "secret_id_file",
+    "token_file",
+    "region",
+    "service",
+    "access_key_id_file",
+    "secret_access_key_file",
+    "session_token_file",
+    "role_arn",
+    "session_name",
+    "client_id",
+    "client_secret_file",
+    "scope",
+    "audience",
+];
+
 #[test]
 fn the_sample_configuration_is_the_defaults_and_shows_every_key() {
     let path = root().join("deploy/codec.toml");
@@ -33,6 +62,9 @@ fn the_sample_configuration_is_the_defaults_and_shows_every_key() {
     keys("audit", &["dir"]);
     for name in ["name", "tokens", "token_file", "actions"] {
         assert!(text.contains(&format!("# {name} = ")), "[[callers]] {name}");
+    }
+    for name in CREDENTIAL_KEYS {
+        assert!(text.contains(&format!("# {name} = ")), "[[credentials]] {name}");
     }
     assert!(text.contains("data_dir = "));
 }

@@ -16,6 +16,7 @@ mod configuration;
 mod contract;
 mod counting;
 mod crash;
+mod credentials;
 mod deployments;
 mod hostile;
 mod import;

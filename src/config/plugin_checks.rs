@@ -33,11 +33,9 @@ impl Config {
         let credentials = self.credentials.iter().map(|credential| &*credential.name);
         refuse_names("credentials", credentials)?;
         for (index, credential) in self.credentials.iter().enumerate() {
-            if http::HeaderName::try_from(&*credential.header).is_err() {
-                return Err(ConfigError::value(format!("credentials[{index}].header"), "is not the name of a header"));
-            }
-            if !credential.prefix.bytes().all(|b| (0x20..0x7f).contains(&b)) {
-                return Err(ConfigError::value(format!("credentials[{index}].prefix"), "must be printable ASCII"));
+            let refused = credential.parsed(None).err();
+            if let Some((key, why)) = refused {
+                return Err(ConfigError::value(format!("credentials[{index}].{key}"), why));
             }
         }
         Ok(())

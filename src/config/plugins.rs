@@ -203,22 +203,6 @@ pub enum Framing {
     OctetCounted,
 }
 
-/// A header that the host adds to requests, and no plugin sees.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CredentialConfig {
-    /// As plugins and grants name it.
-    pub name: String,
-    /// The header. Default `Authorization`.
-    #[serde(default = "authorization")]
-    pub header: String,
-    /// What stands before the value: `Bearer `. Default: nothing.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub prefix: String,
-    /// The file that holds the value. Read again each time it is sent.
-    pub file: PathBuf,
-}
-
 impl Config {
     /// Where the components are.
     pub fn plugins_dir(&self) -> PathBuf {
@@ -303,8 +287,4 @@ fn batch_bytes() -> usize {
 
 fn line_bytes() -> usize {
     4 << 20
-}
-
-fn authorization() -> String {
-    "Authorization".to_owned()
 }

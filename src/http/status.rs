@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::response::Response;
+use origan_codec_host::plugin::outside::Credential;
 
 use super::Edge;
 use super::answer::Json;
@@ -117,6 +118,7 @@ fn write_plugins(json: &mut Json, status: &Status, service: &Service) {
                 write_progress(json, progress, &chain, committed);
             }
         });
+        json.list("credentials", &status.credentials, |json, credential| write_credential(json, credential));
     });
 }
 
@@ -179,4 +181,27 @@ fn write_progress(json: &mut Json, progress: &Progress, chain: &str, committed: 
     }
     let batches = figures.batches.load(Ordering::Relaxed).max(1);
     json.number("meanBatchMicroseconds", figures.batch_time_us.load(Ordering::Relaxed) / batches);
+}
+
+fn write_credential(json: &mut Json, credential: &Credential) {
+    let state = credential.state();
+    json.text("name", credential.name());
+    json.text("kind", credential.kind());
+    let condition = match &state.failing {
+        Some(_) => "failing",
+        None if state.was_had => "ok",
+        None => "unused",
+    };
+    json.text("state", condition);
+    if let Some((since, why)) = &state.failing {
+        json.text("failingSince", &rfc3339(*since));
+        json.text("error", why);
+    }
+    if let Some(expires) = state.expires {
+        json.text("expires", &rfc3339(expires));
+    }
+    for (name, count) in [("logins", state.counts.logins), ("renewals", state.counts.renewals)] {
+        json.number(name, count);
+    }
+    json.number("failures", state.counts.failures);
 }

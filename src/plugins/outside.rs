@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use origan_codec_host::plugin::outside::outputs::{Framing, Output, OutputTarget};
-use origan_codec_host::plugin::outside::{Credential, Egress, EgressLimits, Granted, OriginGrant};
+use origan_codec_host::plugin::outside::{Egress, EgressLimits, Granted, OriginGrant};
 
 use super::component::LoadError;
+use super::credentials::{self, Credentials};
 use crate::config::{self, Config, HttpGrantConfig, OutputConfig, SinkConfig};
 
 /// Part of a sink's deadline that one exchange may take.
@@ -47,12 +48,12 @@ impl Outputs {
 }
 
 /// Everything that `sink` may reach.
-pub(super) fn granted(config: &Config, sink: &SinkConfig, outputs: &Outputs) -> Result<Granted, LoadError> {
+pub(super) fn granted(sink: &SinkConfig, outputs: &Outputs, credentials: &Credentials) -> Result<Granted, LoadError> {
     let lines = outputs.granted(&sink.lines)?;
     if sink.http.is_empty() {
         return Ok(Granted { http: None, lines });
     }
-    let grants = sink.http.iter().map(|grant| origin_grant(config, grant)).collect::<Result<Vec<_>, _>>()?;
+    let grants = sink.http.iter().map(|grant| origin_grant(credentials, grant)).collect::<Result<Vec<_>, _>>()?;
     let deadline = Duration::from_millis(sink.deadline_ms) / EXCHANGE_PART;
     let limits = EgressLimits { deadline, ..EgressLimits::default() };
     let egress = Egress::new(&grants, limits).map_err(|error| LoadError::Grant(error.to_string()))?;
@@ -64,7 +65,8 @@ pub(super) fn reach(config: &Config, sink: &SinkConfig) -> String {
     let outputs = config.outputs.iter().filter(|output| sink.lines.contains(&output.name));
     let outputs: Vec<_> = outputs.map(key_of).collect();
     let named = |name: &str| sink.http.iter().any(|grant| grant.credentials.iter().any(|wanted| wanted == name));
-    let credentials: Vec<_> = config.credentials.iter().filter(|credential| named(&credential.name)).collect();
+    let credentials = config.credentials.iter().filter(|credential| named(&credential.name));
+    let credentials: Vec<_> = credentials.map(credentials::key_of).collect();
     let certificates: Vec<_> = sink.http.iter().filter_map(|grant| grant.ca_file.as_ref()).map(std::fs::read).collect();
     format!("{:?} {outputs:?} {credentials:?} {certificates:?}", sink.http)
 }
@@ -73,18 +75,10 @@ fn key_of(output: &OutputConfig) -> Key {
     (output.clone(), output.ca_file.as_deref().and_then(|path| std::fs::read(path).ok()))
 }
 
-fn origin_grant(config: &Config, grant: &HttpGrantConfig) -> Result<OriginGrant, LoadError> {
+fn origin_grant(credentials: &Credentials, grant: &HttpGrantConfig) -> Result<OriginGrant, LoadError> {
     let wrong = |why: String| LoadError::Grant(format!("http {}: {why}", grant.origin));
-    let mut credentials = Vec::new();
-    for name in &grant.credentials {
-        let found = config.credentials.iter().find(|credential| credential.name == *name);
-        let found = found.ok_or_else(|| wrong(format!("there is no credential `{name}`")))?;
-        let header = http::HeaderName::try_from(&*found.header).map_err(|error| wrong(error.to_string()))?;
-        let (prefix, file) = (found.prefix.clone(), found.file.clone());
-        let credential = Credential { name: name.clone(), header, prefix, file };
-        credential.check().map_err(|error| wrong(error.to_string()))?;
-        credentials.push(credential);
-    }
+    let credentials = grant.credentials.iter().map(|name| credentials.granted(name));
+    let credentials = credentials.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     let addresses = grant.addresses.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>();
     Ok(OriginGrant {
         origin: grant.origin.clone(),

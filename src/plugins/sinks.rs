@@ -18,6 +18,7 @@ use tracing::{error, info};
 
 use super::Checked;
 use super::component::{Found, Key, LoadError};
+use super::credentials::Credentials;
 use super::outside::{Outputs, granted, reach};
 use super::status::PluginStatus;
 use crate::audit::Journal;
@@ -40,6 +41,13 @@ pub(super) struct SinkRuntime(Option<Runtime>);
 #[derive(Default)]
 pub(super) struct RunningSinks {
     running: Vec<Running>,
+}
+
+/// What sinks may be granted.
+#[derive(Clone, Copy)]
+pub(super) struct Reached<'a> {
+    pub(super) outputs: &'a Outputs,
+    pub(super) credentials: &'a Credentials,
 }
 
 struct Running {
@@ -89,7 +97,7 @@ impl RunningSinks {
         engines: &Arc<Engines>,
         runtime: &SinkRuntime,
         config: &Config,
-        outputs: &Outputs,
+        reached: Reached<'_>,
         journal: &Arc<Journal>,
     ) {
         let mut before: HashMap<String, Running> =
@@ -99,7 +107,7 @@ impl RunningSinks {
             async move {
                 let mut running = before.unwrap_or_else(|| Running::new(sink));
                 running.config = sink.clone();
-                let outcome = running.follow(engines, runtime, config, outputs, journal).await;
+                let outcome = running.follow(engines, runtime, config, reached, journal).await;
                 running.error = outcome.err().map(|why| {
                     let (code, text) = (why.code(), why.to_string());
                     let stays = if running.live.is_some() { "the last good one stays" } else { "nothing is delivered" };
@@ -145,12 +153,12 @@ impl RunningSinks {
 }
 
 /// Whether each sink that `config` names would go live.
-pub(super) async fn check(engines: &Arc<Engines>, config: &Config, outputs: &Outputs) -> Vec<Checked> {
+pub(super) async fn check(engines: &Arc<Engines>, config: &Config, reached: Reached<'_>) -> Vec<Checked> {
     let checking = config.sinks.iter().map(async |sink| {
         let outcome = async {
             let found = Found::read(&config.plugins_dir(), &sink.component(), &Limits::sink())?;
             let digest = found.key.digest;
-            admit(engines, config, sink, outputs, found).await?;
+            admit(engines, sink, reached, found).await?;
             Ok::<_, LoadError>(digest.to_string())
         };
         let outcome = outcome.await.map_err(|error| error.to_string());
@@ -161,12 +169,11 @@ pub(super) async fn check(engines: &Arc<Engines>, config: &Config, outputs: &Out
 
 async fn admit(
     engines: &Arc<Engines>,
-    config: &Config,
     sink: &SinkConfig,
-    outputs: &Outputs,
+    reached: Reached<'_>,
     found: Found,
 ) -> Result<LiveSink, LoadError> {
-    let outside = Arc::new(granted(config, sink, outputs)?);
+    let outside = Arc::new(granted(sink, reached.outputs, reached.credentials)?);
     let (http, lines) = (outside.has_http(), outside.has_lines());
     let plugin = engines.admit_sink(found.candidate, outside.clone(), http, lines).await?;
     Ok(LiveSink { plugin, outside })
@@ -183,7 +190,7 @@ impl Running {
         engines: &Arc<Engines>,
         runtime: &SinkRuntime,
         config: &Config,
-        outputs: &Outputs,
+        reached: Reached<'_>,
         journal: &Arc<Journal>,
     ) -> Result<(), LoadError> {
         let found = Found::read(&config.plugins_dir(), &self.config.component(), &Limits::sink())?;
@@ -197,7 +204,7 @@ impl Running {
         if self.live.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        let plugin = admit(engines, config, &self.config, outputs, found).await?;
+        let plugin = admit(engines, &self.config, reached, found).await?;
         if self.delivery.is_none() {
             self.delivery = Some(self.begin(runtime, config, journal)?);
         }

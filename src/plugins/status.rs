@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use origan_codec_host::plugin::outside::Credential;
+
 use crate::audit::delivery::Progress;
 use crate::config::Mode;
 use crate::policy::chain::PolicyFigures;
@@ -14,6 +16,8 @@ pub struct Status {
     pub policies: Vec<PluginStatus>,
     /// Sinks.
     pub sinks: Vec<PluginStatus>,
+    /// Credentials, by their names.
+    pub credentials: Vec<Arc<Credential>>,
     /// What is wrong with the configuration's file, while it is.
     pub config_error: Option<String>,
     /// Whether the file has changed where only a restart makes it count.

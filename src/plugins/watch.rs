@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::{Config, ConfigError, Mode};
+use crate::config::{Config, ConfigError, CredentialConfig, Mode};
 
 /// How often the files are looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -108,7 +108,7 @@ impl ConfigFile {
             paths.extend(cases.iter().map(|cases| dir.join(cases)));
         }
         paths.extend(config.outputs.iter().filter_map(|output| output.ca_file.clone()));
-        paths.extend(config.credentials.iter().map(|credential| credential.file.clone()));
+        paths.extend(config.credentials.iter().flat_map(CredentialConfig::files).map(Path::to_owned));
         paths.extend(config.sinks.iter().flat_map(|sink| &sink.http).filter_map(|grant| grant.ca_file.clone()));
         paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
     }

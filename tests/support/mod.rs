@@ -12,6 +12,7 @@ pub mod postgres;
 pub mod s3;
 #[cfg(feature = "pkcs11")]
 pub mod softhsm;
+pub mod stub;
 pub mod syslog;
 
 use std::path::PathBuf;

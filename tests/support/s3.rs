@@ -1,4 +1,4 @@
-//! An S3 server on loopback. It asks for a signature on reads, and does not check whose.
+//! AWS on loopback: S3, IAM, STS, Secrets Manager. It asks for a signature on reads, and does not check whose unless it is told to.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,6 +8,17 @@ use super::{Client, free_port, root, tool};
 pub struct S3 {
     child: Child,
     pub url: String,
+}
+
+/// An answer in XML.
+pub struct Fields(String);
+
+impl Fields {
+    pub fn get(&self, name: &str) -> String {
+        let rest = self.0.split_once(&format!("<{name}>")).map(|(_, rest)| rest);
+        let value = rest.and_then(|rest| rest.split_once('<')).map(|(value, _)| value.to_owned());
+        value.unwrap_or_else(|| panic!("no {name}: {}", self.0))
+    }
 }
 
 impl S3 {
@@ -39,6 +50,37 @@ impl S3 {
         let request = content.into_iter().fold(request, |request, content| request.body(content.to_owned()));
         let answer = client.send(request).await.expect("an answer");
         assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+
+    /// From now on every request must be signed by somebody it knows, and may do what that one may.
+    pub async fn verify(&self, verifies: bool) {
+        let client = self.client();
+        // So many requests go through unseen.
+        let unseen = if verifies { "0" } else { "1000000" };
+        let request = client.bare(reqwest::Method::POST, "/moto-api/reset-auth").body(unseen);
+        assert_eq!(client.send(request).await.expect("an answer").status, 200);
+    }
+
+    /// It forgets everything.
+    pub async fn reset(&self) {
+        let client = self.client();
+        let answer = client.send(client.bare(reqwest::Method::POST, "/moto-api/reset")).await;
+        assert_eq!(answer.expect("an answer").status, 200);
+    }
+
+    /// A call of IAM or STS, unsigned; a field of its answer.
+    pub async fn call(&self, service: &str, fields: &[(&str, &str)]) -> Fields {
+        let client = self.client();
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        // By the scope of a signature it is told which service is meant.
+        let scope = format!(
+            "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=x"
+        );
+        let request = client.bare(reqwest::Method::POST, "/").body(body).header("authorization", scope);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let answer = client.send(request).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        Fields(answer.text)
     }
 
     fn client(&self) -> Client {

@@ -10,7 +10,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use credential::{Credential, CredentialError};
+pub use credential::{
+    AwsKeys, AwsSettings, ClientProof, Credential, CredentialError, CredentialSettings, CredentialState,
+    HeaderSettings, LoginSettings, OAuth2Settings, VaultMethod, VaultSettings,
+};
 pub use egress::{Egress, EgressError, EgressLimits, OriginGrant};
 pub use outputs::{Output, OutputError, OutputTarget};
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use origan_codec_host::plugin::outside::{
-    Credential, Egress, EgressLimits, Granted, HttpRequest, HttpResponse, OriginGrant, Outside, SendError,
+    Credential, CredentialSettings, Egress, EgressLimits, Granted, HeaderSettings, HttpRequest, HttpResponse,
+    OriginGrant, Outside, SendError,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -324,9 +325,10 @@ fn secret_file() -> tempfile::NamedTempFile {
     file
 }
 
-fn credential(file: &std::path::Path) -> Credential {
+fn credential(file: &std::path::Path) -> Arc<Credential> {
     let header = "authorization".parse().expect("a header");
-    Credential { name: "vault".into(), header, prefix: "Bearer ".into(), file: file.to_owned() }
+    let settings = HeaderSettings { header, prefix: "Bearer ".into(), file: file.to_owned() };
+    Arc::new(Credential::new("vault", CredentialSettings::Header(settings)).expect("set up"))
 }
 
 /// A server that answers by path, mostly badly, and remembers what it was asked.
@@ -362,12 +364,12 @@ impl Server {
         std::mem::take(&mut self.seen.lock().expect("whole"))
     }
 
-    fn grant(&self, origin: &str, addresses: &[&str], credentials: &[Credential]) -> OriginGrant {
+    fn grant(&self, origin: &str, addresses: &[&str], credentials: &[Arc<Credential>]) -> OriginGrant {
         let addresses = addresses.iter().map(|net| net.parse().expect("a network")).collect();
         OriginGrant { origin: origin.to_owned(), addresses, credentials: credentials.to_vec(), ca_pem: None }
     }
 
-    fn granted_to(&self, origin: &str, addresses: &[&str], credentials: &[Credential]) -> Granted {
+    fn granted_to(&self, origin: &str, addresses: &[&str], credentials: &[Arc<Credential>]) -> Granted {
         granted(&[self.grant(origin, addresses, credentials)])
     }
 

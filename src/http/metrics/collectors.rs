@@ -1,9 +1,11 @@
 //! Figures that others count: read when they are asked for.
 
 use std::fmt::Error;
-use std::sync::Weak;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::UNIX_EPOCH;
 
+use origan_codec_host::plugin::outside::Credential;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -105,8 +107,43 @@ impl Collector for PluginFigures {
                 ConstCounter::new(count).encode(decisions.encode_family(&labels)?)?;
             }
         }
-        encode_sinks(&mut encoder, &status.sinks)
+        encode_sinks(&mut encoder, &status.sinks)?;
+        encode_credentials(&mut encoder, &status.credentials)
     }
+}
+
+fn encode_credentials(encoder: &mut DescriptorEncoder<'_>, credentials: &[Arc<Credential>]) -> Result<(), Error> {
+    let states: Vec<_> = credentials.iter().map(|credential| (credential, credential.state())).collect();
+    let mut failing = encoder.encode_descriptor(
+        "credential_failing",
+        "1 while the credential cannot be had",
+        None,
+        MetricType::Gauge,
+    )?;
+    for (credential, state) in &states {
+        let labels = [("credential", credential.name()), ("kind", credential.kind())];
+        ConstGauge::new(i64::from(state.failing.is_some())).encode(failing.encode_family(&labels)?)?;
+    }
+    let help =
+        "When what is held of the credential ends, in seconds since 1970; none where it has no end or is not had";
+    let mut expires =
+        encoder.encode_descriptor("credential_expires_timestamp_seconds", help, None, MetricType::Gauge)?;
+    for (credential, state) in &states {
+        let Some(Ok(since_1970)) = state.expires.map(|at| at.duration_since(UNIX_EPOCH)) else { continue };
+        let labels = [("credential", credential.name()), ("kind", credential.kind())];
+        let seconds = i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX);
+        ConstGauge::new(seconds).encode(expires.encode_family(&labels)?)?;
+    }
+    let help = "Logins and renewals for the credential, and those that failed";
+    let mut logins = encoder.encode_descriptor("credential_logins", help, None, MetricType::Counter)?;
+    for (credential, state) in &states {
+        let counts = state.counts;
+        for (outcome, count) in [("login", counts.logins), ("renewal", counts.renewals), ("failure", counts.failures)] {
+            let labels = [("credential", credential.name()), ("kind", credential.kind()), ("outcome", outcome)];
+            ConstCounter::new(count).encode(logins.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 fn encode_sinks(encoder: &mut DescriptorEncoder<'_>, sinks: &[PluginStatus]) -> Result<(), Error> {

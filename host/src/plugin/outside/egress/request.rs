@@ -1,7 +1,7 @@
 //! The parts of a request that a guest makes, checked before anything is sent.
 
 use http::{HeaderName, HeaderValue, Method, header};
-use url::{Host, Url};
+use url::Url;
 
 use super::super::SendError;
 use crate::plugin::fault::printable;
@@ -27,9 +27,9 @@ const RESERVED_HEADERS: [&str; 14] = [
     "http2-settings",
 ];
 
-/// With a credential, these too: a server that repeats it compressed or in part would get it past [`CredentialValue::redact`].
+/// With a credential, these too: a server that repeats it compressed or in part would get it past [`Added::redact`].
 ///
-/// [`CredentialValue::redact`]: super::super::credential::CredentialValue::redact
+/// [`Added::redact`]: super::super::credential::Added::redact
 pub(super) const RESERVED_WITH_CREDENTIAL: [HeaderName; 3] = [header::ACCEPT_ENCODING, header::RANGE, header::IF_RANGE];
 
 pub(super) fn parse_url(text: &str) -> Result<Url, SendError> {
@@ -46,14 +46,6 @@ pub(super) fn parse_url(text: &str) -> Result<Url, SendError> {
         return Err(invalid("the URL carries a fragment"));
     }
     Ok(url)
-}
-
-pub(super) fn literal_address(url: &Url) -> Option<std::net::IpAddr> {
-    match url.host()? {
-        Host::Ipv4(address) => Some(address.into()),
-        Host::Ipv6(address) => Some(address.into()),
-        Host::Domain(_) => None,
-    }
 }
 
 pub(super) fn headers(given: &[(String, String)]) -> Result<http::HeaderMap, SendError> {
