@@ -8,16 +8,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
 use origan_codec_host::plugin::outside::{
-    AwsKeys, AwsSettings, Credential, CredentialSettings, Egress, EgressLimits, Granted, HttpRequest, HttpResponse,
-    LoginSettings, OriginGrant, Outside, SendError,
+    AwsKeys, AwsSettings, ClientProof, Credential, CredentialSettings, Egress, EgressLimits, Granted, HttpRequest,
+    HttpResponse, LoginSettings, OAuth2Settings, OriginGrant, Outside, SendError, VaultMethod, VaultSettings,
 };
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::collector::Reply;
+use crate::support::certificates::Certificates;
+use crate::support::collector::{Collector, Kind, Reply};
+use crate::support::haproxy::HaProxy;
+use crate::support::plugins::assert_same;
 use crate::support::s3::S3;
-use crate::support::secret;
 use crate::support::stub::{Asked, Stub};
+use crate::support::vault_login::{VaultLogin, VaultSetUp};
+use crate::support::{Launch, secret};
 
 const LOOPBACK: &str = "127.0.0.0/8";
 
@@ -72,6 +76,10 @@ impl Guest {
             other => panic!("{other:?}"),
         }
     }
+
+    fn failure(&self) -> Option<String> {
+        self.credential.state().failing.map(|(_, why)| why)
+    }
 }
 
 /// Files of secrets.
@@ -95,6 +103,14 @@ fn login(url: &str) -> LoginSettings {
 
 fn text(answer: &HttpResponse) -> String {
     format!("{} {:?} {}", answer.status, answer.headers, String::from_utf8_lossy(&answer.body))
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not so in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------- AWS
@@ -397,4 +413,566 @@ async fn what_a_signature_consists_of_is_neither_set_nor_seen_by_a_guest() {
         assert!(matches!(outcome, Err(SendError::InvalidRequest(_))), "{query}: {outcome:?}");
     }
     assert_eq!(server.asked().len(), 1, "nothing of it was sent");
+}
+
+// -------------------------------------------------------------------------------------------------------------------------- Vault
+
+/// One that runs, and a guest that may ask it.
+async fn vault(set_up: VaultSetUp, deadline: Duration) -> (VaultLogin, Guest, Files) {
+    let server = VaultLogin::start(set_up.clone()).await;
+    let files = Files::new();
+    let file = files.put("proof", &server.proof());
+    let method = match set_up.mount {
+        "approle" => VaultMethod::AppRole { role_id: "app-role".into(), secret_id_file: file },
+        _ => VaultMethod::Kubernetes { role: "app-role".into(), token_file: file },
+    };
+    let settings = VaultSettings {
+        login: login(&server.stub.origin()),
+        method,
+        mount: set_up.mount.into(),
+        namespace: set_up.namespace.map(Into::into),
+    };
+    let guest = Guest::in_time(&server.stub.origin(), CredentialSettings::Vault(settings), deadline);
+    (server, guest, files)
+}
+
+const PATIENT: Duration = Duration::from_secs(8);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vault_is_logged_in_to_once_for_all_who_ask_and_by_either_method() {
+    let kubernetes = VaultSetUp { mount: "k8s/prod", namespace: Some("team-a"), ..VaultSetUp::default() };
+    for set_up in [VaultSetUp::default(), kubernetes] {
+        let mount = set_up.mount;
+        let (server, guest, _files) = vault(set_up, PATIENT).await;
+        assert!(!guest.credential.state().was_had);
+        let url = server.stub.url("/v1/secret/data/app");
+        let asking = (0..20).map(|_| guest.get(&url));
+        for answer in futures_util::future::join_all(asking).await {
+            assert_eq!(answer.status, 200, "{mount}: {}", text(&answer));
+        }
+        assert_eq!(server.logins(), 1, "{mount}: one flight");
+        let state = guest.credential.state();
+        assert!(state.was_had && state.failing.is_none() && state.counts.logins == 1);
+        assert!(state.expires.is_some_and(|at| at > SystemTime::now() + Duration::from_secs(3_000)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_token_is_renewed_before_it_ends_though_nobody_asks() {
+    let set_up = VaultSetUp { ttl: Duration::from_secs(3), ..VaultSetUp::default() };
+    let (server, guest, _files) = vault(set_up, PATIENT).await;
+    let url = server.stub.url("/v1/secret/data/app");
+    assert_eq!(guest.get(&url).await.status, 200);
+    until("renewed twice", || server.renewals() >= 3).await;
+    assert_eq!((guest.get(&url).await.status, server.logins(), server.issued().len()), (200, 1, 1));
+    assert!(guest.credential.state().counts.renewals >= 2);
+    // Whoever lets go of it ends the renewals too.
+    drop(guest);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let renewals = server.renewals();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(server.renewals(), renewals);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_token_that_cannot_be_renewed_any_more_is_replaced_and_no_request_fails() {
+    let ttl = Duration::from_secs(3);
+    let no_more = VaultSetUp { ttl, max_ttl: Duration::from_secs(5), ..VaultSetUp::default() };
+    let never = VaultSetUp { ttl, is_renewable: false, ..VaultSetUp::default() };
+    let refused = VaultSetUp { ttl, ..VaultSetUp::default() };
+    for (case, set_up) in [("max_ttl", no_more), ("not renewable", never), ("refused", refused)] {
+        let (server, guest, _files) = vault(set_up, PATIENT).await;
+        if case == "refused" {
+            server.refuse_renewals();
+        }
+        let url = server.stub.url("/v1/secret/data/app");
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(9) {
+            let answer = guest.get(&url).await;
+            assert_eq!(answer.status, 200, "{case}: {}", text(&answer));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!((2..8).contains(&server.logins()), "{case}: {}", server.logins());
+        assert_eq!(server.renewals() > 0, case == "max_ttl", "{case}");
+        assert_eq!(guest.failure(), None, "{case}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_token_that_was_revoked_leads_to_one_login_and_one_repeat_and_a_denial_to_no_loop() {
+    let (server, guest, _files) = vault(VaultSetUp::default(), PATIENT).await;
+    let url = server.stub.url("/v1/secret/data/app");
+    assert_eq!(guest.get(&url).await.status, 200);
+    for round in 2..4 {
+        server.revoke_all();
+        let before = server.stub.asked().len();
+        assert_eq!(guest.get(&url).await.status, 200);
+        assert_eq!((server.logins(), server.stub.asked().len()), (round, before + 3), "refused, logged in, repeated");
+    }
+    server.revoke_all();
+    for answer in futures_util::future::join_all((0..10).map(|_| guest.get(&url))).await {
+        assert_eq!(answer.status, 200, "{}", text(&answer));
+    }
+    assert_eq!(server.logins(), 4, "one flight");
+    // What the token may not, no other one may either.
+    let denied = server.stub.url("/v1/secret/data/denied");
+    let before = server.stub.asked().len();
+    for _ in 0..10 {
+        assert_eq!(guest.get(&denied).await.status, 403);
+    }
+    assert_eq!(
+        (server.logins(), server.stub.asked().len()),
+        (5, before + 12),
+        "one login, one repeat, for all of them"
+    );
+    assert_eq!(guest.get(&url).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_fails_is_told_without_secrets_left_alone_for_a_while_and_tried_again_when_its_file_changes() {
+    let (server, guest, files) = vault(VaultSetUp::default(), PATIENT).await;
+    let url = server.stub.url("/v1/secret/data/app");
+    let good = server.proof();
+    // The next secret id is not in the file yet.
+    server.change_proof(&secret("proof-2"));
+    let why = guest.refused(&url).await;
+    assert!(why.contains("HTTP 400: invalid role or secret ID") && why.contains(&server.stub.origin()), "{why}");
+    assert!(!why.contains(&good));
+    for _ in 0..5 {
+        assert_eq!(guest.refused(&url).await, why);
+    }
+    assert_eq!(server.logins(), 1, "left alone");
+    let state = guest.credential.state();
+    assert!(!state.was_had && state.counts.failures == 1 && guest.failure() == Some(why));
+    files.put("proof", &secret("proof-2"));
+    assert_eq!(guest.get(&url).await.status, 200, "at once");
+    assert!(guest.failure().is_none() && server.logins() == 2);
+
+    // What may pass: refused for being too many, broken, redirected, nonsense, too long, a proof repeated.
+    for (reply, told) in [
+        (Reply::new(403, r#"{"errors":["permission denied"]}"#), "HTTP 403: permission denied"),
+        (Reply::new(500, "<html>").with("x", "y"), "HTTP 500"),
+        (Reply::new(503, r#"{"errors":["Vault is sealed"]}"#), "HTTP 503: Vault is sealed"),
+        (Reply::new(307, "").with("location", server.stub.url("/elsewhere")), "HTTP 307: a redirect is not followed"),
+        (Reply::new(200, "{}"), "HTTP 200 without a token"),
+        (Reply::new(200, "not JSON"), "HTTP 200 without a token"),
+        (Reply::new(200, r#"{"auth":{"client_token":"a\nb-c-d-e-f","lease_duration":1}}"#), "HTTP 200 without a token"),
+        (Reply::new(200, "x".repeat(1 << 20)), "an answer of more than"),
+        (
+            Reply::new(400, json!({"errors": [format!("{} is bad\n\u{1b}[2J", secret("proof-1"))]}).to_string()),
+            "HTTP 400: ****",
+        ),
+    ] {
+        let (server, guest, _files) = vault(VaultSetUp::default(), PATIENT).await;
+        server.reply(std::slice::from_ref(&reply));
+        let why = guest.refused(&server.stub.url("/v1/secret/data/app")).await;
+        assert!(why.contains(told) && !why.contains(|c: char| c.is_control()), "{reply:?}: {why}");
+        assert_eq!(server.stub.asked().iter().filter(|asked| asked.path == "/elsewhere").count(), 0);
+        until("it is tried again by itself", || guest.credential.state().failing.is_some()).await;
+        tokio::time::sleep(Duration::from_millis(1_050)).await;
+        assert_eq!(guest.get(&server.stub.url("/v1/secret/data/app")).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_waits_as_long_as_the_server_says_and_goes_on_when_its_guest_is_gone() {
+    let (server, guest, _files) = vault(VaultSetUp::default(), PATIENT).await;
+    let url = server.stub.url("/v1/secret/data/app");
+    server.reply(&[Reply::new(
+        429,
+        r#"{"errors":["request path \"auth/approle/login\": rate limit quota exceeded"]}"#,
+    )
+    .with("retry-after", "3")]);
+    let began = Instant::now();
+    let why = guest.refused(&url).await;
+    assert!(why.contains("HTTP 429: request path"), "{why}");
+    while server.logins() == 1 {
+        let _ = guest.send("GET", &url, &[], "").await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(began.elapsed() >= Duration::from_secs(3) && guest.get(&url).await.status == 200);
+
+    let (server, guest, _files) = vault(VaultSetUp::default(), Duration::from_millis(300)).await;
+    let url = server.stub.url("/v1/secret/data/app");
+    server.delay_logins(Duration::from_millis(900));
+    let why = guest.refused(&url).await;
+    assert!(why.contains("has not ended in the time"), "{why}");
+    until("the login goes on", || guest.credential.state().was_had).await;
+    assert_eq!((guest.get(&url).await.status, server.logins()), (200, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_goes_on_while_vault_cannot_renew_it() {
+    let set_up = VaultSetUp { ttl: Duration::from_secs(6), is_renewable: false, ..VaultSetUp::default() };
+    let (server, guest, _files) = vault(set_up, PATIENT).await;
+    let url = server.stub.url("/v1/secret/data/app");
+    assert_eq!(guest.get(&url).await.status, 200);
+    server.reply(&[Reply::new(500, ""), Reply::new(502, "")]);
+    until("it fails", || guest.failure().is_some()).await;
+    assert_eq!(guest.get(&url).await.status, 200, "held, and good");
+    until("it is had again", || guest.failure().is_none()).await;
+    assert_eq!((guest.get(&url).await.status, server.issued().len()), (200, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_token_is_neither_set_nor_seen_by_a_guest_and_goes_nowhere_else() {
+    let (server, guest, _files) = vault(VaultSetUp::default(), PATIENT).await;
+    let answer = guest.get(&server.stub.url("/v1/secret/data/echo")).await;
+    let token = server.issued().remove(0);
+    assert!(answer.status == 200 && text(&answer).contains("****"), "{}", text(&answer));
+    assert!(!text(&answer).to_lowercase().contains(&token.to_lowercase()), "{}", text(&answer));
+    let moved = guest.get(&server.stub.url("/v1/secret/data/moved")).await;
+    assert_eq!(moved.status, 307, "an answer like any other");
+    let before = server.stub.asked().len();
+    for header in ["X-Vault-Token", "x-vault-namespace", "X-Vault-Wrap-TTL", "Accept-Encoding", "Authorization"] {
+        let outcome = guest.send("GET", &server.stub.url("/v1/secret/data/app"), &[(header, "mine")], "").await;
+        assert!(matches!(outcome, Err(SendError::InvalidRequest(_))), "{header}: {outcome:?}");
+    }
+    for path in [
+        "/v1/auth/token/lookup-self",
+        "/v1/%61uth/token/create",
+        "/v1//AUTH/approle/login",
+        "/v1/ns1/auth/token/create",
+    ] {
+        let outcome = guest.send("POST", &server.stub.url(path), &[], "{}").await;
+        assert!(matches!(outcome, Err(SendError::InvalidRequest(_))), "{path}: {outcome:?}");
+    }
+    let elsewhere = Stub::start(|_| Reply::new(200, "")).await;
+    let outcome = guest.send("GET", &elsewhere.url("/v1/secret/data/app"), &[], "").await;
+    assert!(matches!(outcome, Err(SendError::NotGranted(_))), "{outcome:?}");
+    assert_eq!((server.stub.asked().len(), elsewhere.asked().len()), (before, 0), "nothing was sent");
+    // Another origin that is granted, without the credential.
+    let grant = |origin: String, credentials: &[Arc<Credential>]| OriginGrant {
+        origin,
+        addresses: vec![LOOPBACK.parse().expect("a network")],
+        credentials: credentials.to_vec(),
+        ca_pem: None,
+    };
+    let grants = [grant(server.stub.origin(), std::slice::from_ref(&guest.credential)), grant(elsewhere.origin(), &[])];
+    let egress = Egress::new(&grants, EgressLimits::default()).expect("set up");
+    let outside = Granted { http: Some(egress), ..Granted::default() };
+    let (method, url) = ("GET".to_owned(), elsewhere.url("/"));
+    let request = HttpRequest { method, url, headers: vec![], body: vec![], credential: Some("lent".into()) };
+    assert!(
+        matches!(outside.send(request).await, Err(SendError::NotGranted(why)) if why.contains("no credential `lent`"))
+    );
+    assert_eq!(elsewhere.asked().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_logs_in_by_the_same_checked_way_as_a_guest_sends() {
+    let server = VaultLogin::start(VaultSetUp::default()).await;
+    let certificates = Certificates::new();
+    let proxy = HaProxy::start(&server.stub.address.to_string(), Some(&certificates.both())).await;
+    let files = Files::new();
+    let file = files.put("proof", &server.proof());
+    let guest = |login: LoginSettings| {
+        let method = VaultMethod::AppRole { role_id: "app-role".into(), secret_id_file: file.clone() };
+        let settings = VaultSettings { login, method, mount: "approle".into(), namespace: None };
+        Guest::new(&server.stub.origin(), CredentialSettings::Vault(settings))
+    };
+    let url = server.stub.url("/v1/secret/data/app");
+    let https = format!("https://{}", proxy.address);
+    let named = format!("https://localhost:{}", proxy.address.rsplit_once(':').expect("a port").1);
+    for (case, settings, told) in [
+        (
+            "an address that is not granted",
+            LoginSettings { addresses: vec![], ..login(&server.stub.origin()) },
+            "`addresses`",
+        ),
+        ("a name that leads there", LoginSettings { addresses: vec![], ..login(&named) }, "`addresses`"),
+        ("an authority that nobody knows", login(&https), "TLS: "),
+        ("nobody there", login("http://127.0.0.1:1"), "its login at http://127.0.0.1:1"),
+    ] {
+        let why = guest(settings).refused(&url).await;
+        assert!(why.contains(told), "{case}: {why}");
+        assert_eq!(server.stub.asked().len(), 0, "{case}: nothing was sent");
+    }
+    let ca_pem = Some(std::fs::read(certificates.ca()).expect("readable"));
+    assert_eq!(guest(LoginSettings { ca_pem, ..login(&https) }).get(&url).await.status, 200);
+    for wrong in ["http://vault.example:8200", "https://u:p@vault.example", "vault", "ftp://127.0.0.1"] {
+        let method = VaultMethod::AppRole { role_id: "r".into(), secret_id_file: file.clone() };
+        let settings = VaultSettings { login: login(wrong), method, mount: "approle".into(), namespace: None };
+        let error = Credential::new("lent", CredentialSettings::Vault(settings)).err().expect("refused").to_string();
+        assert!(error.contains("login_url"), "{wrong}: {error}");
+    }
+}
+
+// -------------------------------------------------------------------------------------------------------------------------- OAuth 2
+
+/// A token endpoint: the token that is good now, and how many it has given out.
+struct Issuer {
+    stub: Stub,
+    issued: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    /// Whose tokens last so long.
+    async fn start(expires_in: serde_json::Value) -> Self {
+        let issued = Arc::new(AtomicUsize::new(0));
+        let counting = issued.clone();
+        let stub = Stub::start(move |asked| {
+            let n = counting.fetch_add(1, Ordering::SeqCst) + 1;
+            let is_form = asked.header("content-type") == "application/x-www-form-urlencoded" && asked.method == "POST";
+            if !is_form
+                || asked.field("grant_type") != "client_credentials"
+                || asked.path != "/tenant/oauth2/v2.0/token"
+            {
+                return Reply::new(400, r#"{"error":"invalid_request"}"#);
+            }
+            let token = json!({"token_type": "Bearer", "expires_in": expires_in, "ext_expires_in": 3599, "access_token": bearer(n)});
+            Reply::new(200, token.to_string())
+        });
+        Self { stub: stub.await, issued }
+    }
+
+    fn settings(&self, proof: ClientProof) -> OAuth2Settings {
+        OAuth2Settings {
+            login: login(&self.stub.url("/tenant/oauth2/v2.0/token")),
+            client_id: "client:1".into(),
+            proof,
+            scope: Some("https://vault.azure.net/.default".into()),
+            audience: None,
+        }
+    }
+
+    fn issued(&self) -> usize {
+        self.issued.load(Ordering::SeqCst)
+    }
+}
+
+fn bearer(n: usize) -> String {
+    secret(&format!("bearer-{n}"))
+}
+
+/// A service that takes the bearer tokens of these numbers.
+async fn service(good: impl Fn(usize) -> bool + Send + Sync + 'static) -> Stub {
+    Stub::start(move |asked| {
+        let is_good = (1..50).any(|n| good(n) && asked.header("authorization") == format!("Bearer {}", bearer(n)));
+        if is_good && asked.path != "/never" {
+            Reply::new(200, "fine")
+        } else {
+            Reply::new(401, format!("you sent {}", asked.header("authorization"))).with("www-authenticate", "Bearer")
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_proves_who_it_is_in_each_way_and_its_token_is_had_once() {
+    let files = Files::new();
+    let file = files.put("proof", &secret("se/cret +&=%"));
+    for proof in [
+        ClientProof::SecretInBody(file.clone()),
+        ClientProof::SecretInHeader(file.clone()),
+        ClientProof::Assertion(file.clone()),
+    ] {
+        // Some write the number as text.
+        let issuer = Issuer::start(json!("3599")).await;
+        let service = service(|n| n == 1).await;
+        let guest = Guest::new(&service.origin(), CredentialSettings::OAuth2(issuer.settings(proof.clone())));
+        let url = service.url("/");
+        for answer in futures_util::future::join_all((0..20).map(|_| guest.get(&url))).await {
+            assert_eq!(answer.status, 200, "{proof:?}: {}", text(&answer));
+        }
+        assert_eq!(issuer.issued(), 1, "{proof:?}: one flight");
+        assert!(guest.credential.state().expires.is_some_and(|at| at > SystemTime::now() + Duration::from_secs(3_500)));
+        let asked = issuer.stub.asked().remove(0);
+        let (field, basic) = (|name: &str| asked.field(name), asked.header("authorization"));
+        assert_eq!(field("scope"), "https://vault.azure.net/.default");
+        match proof {
+            ClientProof::SecretInBody(_) => {
+                assert_eq!((field("client_id"), field("client_secret")), ("client:1".into(), secret("se/cret +&=%")));
+                assert_eq!(basic, "");
+            }
+            ClientProof::SecretInHeader(_) => {
+                // printf %s 'client%3A1:canary-7c1f5e-se%2Fcret+%2B%26%3D%25' | base64
+                assert_eq!(basic, "Basic Y2xpZW50JTNBMTpjYW5hcnktN2MxZjVlLXNlJTJGY3JldCslMkIlMjYlM0QlMjU=");
+                assert_eq!((field("client_id"), field("client_secret")), (String::new(), String::new()));
+            }
+            ClientProof::Assertion(_) => {
+                assert_eq!(field("client_assertion"), secret("se/cret +&=%"));
+                assert_eq!(field("client_assertion_type"), "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
+                assert_eq!((field("client_id"), basic), ("client:1".into(), ""));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bearer_token_is_had_anew_before_it_ends_and_by_what_its_file_holds_then() {
+    let files = Files::new();
+    let file = files.put("proof", &secret("assertion-1"));
+    let issuer = Issuer::start(json!(3)).await;
+    let service = service(|_| true).await;
+    let guest =
+        Guest::new(&service.origin(), CredentialSettings::OAuth2(issuer.settings(ClientProof::Assertion(file))));
+    assert_eq!(guest.get(&service.url("/")).await.status, 200);
+    files.put("proof", &secret("assertion-2"));
+    until("another one was had", || issuer.issued() >= 2).await;
+    until("it is held", || guest.credential.state().counts.logins >= 2).await;
+    assert_eq!(guest.get(&service.url("/")).await.status, 200);
+    let assertions: Vec<String> = issuer.stub.asked().iter().map(|asked| asked.field("client_assertion")).collect();
+    assert_eq!(assertions[..2], [secret("assertion-1"), secret("assertion-2")]);
+    assert!(service.asked()[1].header("authorization") != service.asked()[0].header("authorization"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bearer_token_that_is_refused_is_had_anew_once_and_the_request_repeated_once() {
+    let files = Files::new();
+    let file = files.put("proof", &secret("client-secret"));
+    let issuer = Issuer::start(json!(3_600)).await;
+    // The first one has been revoked.
+    let service = service(|n| n > 1).await;
+    let settings = issuer.settings(ClientProof::SecretInBody(file));
+    let guest = Guest::new(&service.origin(), CredentialSettings::OAuth2(settings));
+    assert_eq!(guest.get(&service.url("/")).await.status, 200);
+    assert_eq!((issuer.issued(), service.asked().len()), (2, 2));
+    for _ in 0..5 {
+        let answer = guest.get(&service.url("/never")).await;
+        assert!(answer.status == 401 && text(&answer).contains("you sent Bearer ***"), "{}", text(&answer));
+        assert!(!text(&answer).contains("canary"), "{}", text(&answer));
+    }
+    assert_eq!((issuer.issued(), service.asked().len()), (3, 8), "one login, one repeat, for all of them");
+    let outcome = guest.send("GET", &service.url("/"), &[("authorization", "Bearer mine")], "").await;
+    assert!(matches!(outcome, Err(SendError::InvalidRequest(_))), "{outcome:?}");
+    assert_eq!(guest.get(&service.url("/")).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_endpoint_that_gives_none_is_told_without_secrets() {
+    for (status, body, told) in [
+        (
+            401,
+            r#"{"error":"invalid_client","error_description":"AADSTS7000215: canary-7c1f5e-client-secret is wrong.\r\nTrace"}"#,
+            "HTTP 401: invalid_client AADSTS7000215: ****",
+        ),
+        (400, r#"{"error":"unauthorized_client"}"#, "HTTP 400: unauthorized_client"),
+        (429, "slow down", "HTTP 429"),
+        (500, "", "HTTP 500"),
+        (302, "", "HTTP 302: a redirect is not followed"),
+        (200, r#"{"token_type":"mac","access_token":"canary-7c1f5e-x"}"#, "not a bearer token"),
+        (200, r#"{"token_type":"Bearer","access_token":"short"}"#, "without a token"),
+        (200, r#"{"error":"invalid_client"}"#, "without a token"),
+    ] {
+        let issuer = Stub::start(move |_| Reply::new(status, body).with("location", "http://127.0.0.1:1/")).await;
+        let files = Files::new();
+        let proof = ClientProof::SecretInBody(files.put("proof", &secret("client-secret")));
+        let settings = OAuth2Settings {
+            login: login(&issuer.url("/token")),
+            client_id: "client".into(),
+            proof,
+            scope: None,
+            audience: None,
+        };
+        let guest = Guest::new(&issuer.origin(), CredentialSettings::OAuth2(settings));
+        let why = guest.refused(&issuer.url("/")).await;
+        assert!(why.contains(told) && !why.contains(|c: char| c.is_control()), "{why}");
+        assert_eq!(issuer.asked().len(), 1, "nothing but the login: {why}");
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------------- whole process
+
+#[tokio::test]
+async fn a_sink_is_lent_a_bearer_token_and_status_and_figures_tell_how_it_fares_and_nothing_of_it() {
+    let collector = Collector::start(Kind::NdJson).await;
+    collector.echo();
+    collector.ask_for(&format!("Bearer {}", bearer(1)));
+    let issuer = Issuer::start(json!(3_600)).await;
+    let launch = Launch::new().with_plugins();
+    let file = launch.dir.path().join("client-secret");
+    let (origin, path) = (collector.origin(), collector.path());
+    let toml = format!(
+        "[log]\nlevel = \"trace\"\n[[sinks]]\nname = \"siem\"\npath = \"audit-http.wasm\"\n\
+         http = [{{ origin = \"{origin}\", addresses = [\"127.0.0.1/32\"], credentials = [\"siem\"] }}]\n\
+         settings = {{ url = \"{origin}{path}\", credential = \"siem\" }}\n\
+         [[credentials]]\nname = \"siem\"\nkind = \"oauth2\"\nlogin_url = \"{}\"\naddresses = [\"127.0.0.1/32\"]\n\
+         client_id = \"codec\"\nmethod = \"secret-post\"\nclient_secret_file = {:?}\n",
+        issuer.stub.url("/tenant/oauth2/v2.0/token"),
+        file.display().to_string(),
+    );
+    let mut codec = launch.toml(&toml).start().await;
+    // Without its file the sink is not admitted, and says why; the file is seen when it comes.
+    codec.until_sink("siem", "its secret is missing", |sink| sink["errorCode"] == "grant").await;
+    std::fs::write(&file, secret("client-secret")).expect("written");
+    codec.calls(3).await;
+    codec.until_carried("siem").await;
+    let fares = codec.plugins().await["credentials"][0].clone();
+    assert_eq!((&fares["name"], &fares["kind"], &fares["state"]), (&json!("siem"), &json!("oauth2"), &json!("ok")));
+    assert!(fares["expires"].is_string() && fares["logins"] == 1 && fares["failingSince"].is_null(), "{fares}");
+    // A sink that is replaced is logged in already.
+    codec.reconfigure(&toml.replace("audit-http.wasm\"\n", "audit-http.wasm\"\nbatch_records = 7\n")).await;
+    codec.calls(3).await;
+    codec.until_carried("siem").await;
+    assert_eq!(issuer.issued(), 1);
+    // The collector knows another one now, and repeats in its refusal what it was sent: the second one is had by itself.
+    collector.ask_for(&format!("Bearer {}", bearer(2)));
+    codec.calls(1).await;
+    codec.until_carried("siem").await;
+    collector.ask_for("Bearer nobody's");
+    codec.calls(1).await;
+    codec.until_logged("HTTP 401: you sent Bearer ***").await;
+    collector.ask_for(&format!("Bearer {}", bearer(3)));
+    codec.until_carried("siem").await;
+    let metrics = codec.client.get("/metrics").await.text;
+    for figure in [
+        "codec_credential_failing{credential=\"siem\",kind=\"oauth2\"} 0",
+        "codec_credential_expires_timestamp_seconds{credential=\"siem\",kind=\"oauth2\"} 1",
+        "codec_credential_logins_total{credential=\"siem\",kind=\"oauth2\",outcome=\"login\"} 3",
+    ] {
+        assert!(metrics.contains(figure), "{figure}: {metrics}");
+    }
+    let mut said = format!("{metrics}{}", codec.client.get("/status").await.text);
+    assert_eq!(codec.terminate().await, 0);
+    assert_same(&collector.taken(), &codec.launch.journal_lines());
+    said.push_str(&codec.log());
+    said.push_str(&codec.launch.journal_lines().join("\n"));
+    for secret in [bearer(1), bearer(2), bearer(3), secret("client-secret")] {
+        let found = said.lines().find(|line| line.contains(&secret));
+        assert!(found.is_none(), "{found:?}");
+    }
+}
+
+#[test]
+fn mistakes_in_a_credential_are_exit_code_2_and_their_key() {
+    let vault = "kind = \"vault\"\nlogin_url = \"https://v.example\"\nmethod = \"approle\"\nrole_id = \"r\"\nsecret_id_file = \"f\"";
+    let aws = "kind = \"aws-sigv4\"\nregion = \"eu-central-1\"\nservice = \"kms\"\nmethod = \"environment\"";
+    let web = "kind = \"aws-sigv4\"\nregion = \"r\"\nservice = \"s3\"\nmethod = \"web-identity\"\nrole_arn = \"a\"\ntoken_file = \"f\"";
+    let oauth = "kind = \"oauth2\"\nlogin_url = \"https://v.example/token\"\nclient_id = \"c\"\nmethod = \"secret-post\"\nclient_secret_file = \"f\"";
+    for good in ["file = \"f\"", vault, aws, web, oauth] {
+        let launch = Launch::new().toml(&format!("[[credentials]]\nname = \"c\"\n{good}"));
+        let output = launch.run(&["config", "check"]);
+        assert!(output.status.success(), "{good}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    for (toml, key) in [
+        (String::new(), "credentials[0].file"),
+        ("kind = \"basic\"".to_owned(), "kind"),
+        ("file = \"f\"\nheader = \"a b\"".to_owned(), "credentials[0].header"),
+        ("file = \"f\"\nprefix = \"\\n\"".to_owned(), "credentials[0].prefix"),
+        ("file = \"f\"\nlogin_url = \"https://a\"".to_owned(), "credentials[0].login_url"),
+        (vault.replace("https:", "http:"), "credentials[0].login_url"),
+        (vault.replace("approle", "ldap"), "credentials[0].method"),
+        (vault.replace("role_id = \"r\"", ""), "credentials[0].role_id"),
+        (vault.replace("secret_id_file", "token_file"), "credentials[0].token_file"),
+        (format!("{vault}\nmount = \"../x\""), "credentials[0].mount"),
+        (format!("{vault}\nnamespace = \"a b\""), "credentials[0].namespace"),
+        (format!("{vault}\naddresses = [\"10.0.0.0\"]"), "credentials[0].addresses"),
+        (format!("{vault}\nfile = \"f\""), "credentials[0].file"),
+        (aws.replace("eu-central-1", "eu/central"), "credentials[0].region"),
+        (aws.replace("service = \"kms\"", ""), "credentials[0].service"),
+        (aws.replace("environment", "files"), "credentials[0].access_key_id_file"),
+        (format!("{aws}\nrole_arn = \"a\""), "credentials[0].role_arn"),
+        (web.replace("token_file = \"f\"", ""), "credentials[0].token_file"),
+        (oauth.replace("secret-post", "password"), "credentials[0].method"),
+        (oauth.replace("client_id = \"c\"", "client_id = \"\""), "credentials[0].client_id"),
+        (oauth.replace("secret-post", "assertion"), "credentials[0].client_secret_file"),
+        (format!("{oauth}\nclient_secret = \"canary-7c1f5e\""), "client_secret"),
+    ] {
+        let launch = Launch::new().toml(&format!("[[credentials]]\nname = \"c\"\n{toml}"));
+        let output = launch.run(&["serve"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(key), "{key}: {toml}: {said}");
+        assert!(!said.contains("canary") && !launch.data_dir().exists(), "{key}: {said}");
+    }
 }

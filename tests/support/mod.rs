@@ -14,6 +14,7 @@ pub mod s3;
 pub mod softhsm;
 pub mod stub;
 pub mod syslog;
+pub mod vault_login;
 
 use std::path::PathBuf;
 

@@ -26,6 +26,8 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 const DISTRUST: Duration = Duration::from_secs(60);
 /// A renewal that leaves less than this part of what the login gave is followed by a login: the token nears the end of all renewals.
 const WORTH_KEEPING: u32 = 2;
+/// Whatever a server says: beyond this nobody can reckon with times.
+const LASTS_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// What logs in.
 pub(super) trait Grantor: Send + Sync + 'static {
@@ -269,9 +271,8 @@ impl<G: Grantor> Inner<G> {
     fn renew_at(&self) -> Option<Instant> {
         let now = lock(&self.now);
         let held = now.held.as_ref()?;
-        // Ended: whoever needs it logs in.
-        let lasts = held.life.lasts.filter(|_| held.is_valid())?;
-        let due = held.since + lasts.mul_f64(RENEW_AFTER);
+        // If it has ended meanwhile: what has been had once is had again as soon as can be, and not only when a guest waits for it.
+        let due = held.since + held.life.lasts?.mul_f64(RENEW_AFTER);
         Some(now.waiting.as_ref().map_or(due, |waiting| due.max(waiting.until)))
     }
 }
@@ -302,6 +303,7 @@ async fn keep<G: Grantor>(session: Weak<Inner<G>>, changed: Arc<Notify>) {
 
 impl<T> Held<T> {
     fn new(token: Arc<T>, generation: u64, life: Life, at_first: Option<Duration>) -> Self {
+        let life = Life { lasts: life.lasts.map(|lasts| lasts.min(LASTS_MAX)), ..life };
         let expires = life.lasts.and_then(|lasts| SystemTime::now().checked_add(lasts));
         Self { token, generation, life, since: Instant::now(), expires, at_first }
     }
@@ -316,7 +318,9 @@ impl Life {
     fn is_worth_keeping(self, at_first: Option<Duration>) -> bool {
         match (self.lasts, at_first) {
             (Some(lasts), Some(at_first)) => lasts >= at_first / WORTH_KEEPING,
-            _ => true,
+            // What had an end has none left.
+            (None, Some(_)) => false,
+            (_, None) => true,
         }
     }
 }
