@@ -8,6 +8,8 @@
 mod corpus;
 #[path = "hostile/egress.rs"]
 mod egress;
+#[path = "hostile/memory.rs"]
+mod memory;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

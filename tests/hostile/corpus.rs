@@ -86,6 +86,12 @@ pub(crate) fn honest_sink() -> Vec<u8> {
     assemble("honest", &skeleton(World::Sink, &[]))
 }
 
+/// A sink with these places filled.
+pub(crate) fn sink_with(places: &[(&str, &str)]) -> Vec<u8> {
+    let places: Vec<_> = places.iter().map(|(place, body)| ((*place).to_owned(), (*body).to_owned())).collect();
+    assemble("made", &skeleton(World::Sink, &places))
+}
+
 /// A guest of `policy/` or `sink/`, as text: the skeleton with `places` filled.
 fn skeleton(world: World, places: &[(String, String)]) -> String {
     let file = match world {
