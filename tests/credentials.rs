@@ -934,6 +934,43 @@ async fn a_sink_is_lent_a_bearer_token_and_status_and_figures_tell_how_it_fares_
     }
 }
 
+#[tokio::test]
+async fn a_sink_is_lent_a_signature_by_keys_from_the_environment() {
+    let server = Stub::start(|asked| Reply::new(200, format!("you sent {:?}", asked.headers))).await;
+    let (origin, key, token) = (server.origin(), secret("aws-key"), secret("aws-session"));
+    let toml = format!(
+        "[log]\nlevel = \"trace\"\n[[sinks]]\nname = \"queue\"\npath = \"audit-http.wasm\"\n\
+         http = [{{ origin = \"{origin}\", addresses = [\"127.0.0.1/32\"], credentials = [\"aws\"] }}]\n\
+         settings = {{ url = \"{origin}/prod/audit\", credential = \"aws\" }}\n\
+         [[credentials]]\nname = \"aws\"\nkind = \"aws-sigv4\"\nregion = \"eu-central-1\"\nservice = \"execute-api\"\n\
+         method = \"environment\"\n"
+    );
+    let without = Launch::new().with_plugins().toml(&toml).start().await;
+    let sink = without.until_sink("queue", "it has no keys", |sink| sink["errorCode"] == "grant").await;
+    assert!(
+        sink["error"].as_str().is_some_and(|why| why.contains("AWS_ACCESS_KEY_ID is not in the environment")),
+        "{sink}"
+    );
+    drop(without);
+    let launch = Launch::new().with_plugins().toml(&toml).variable("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE0");
+    let launch = launch.variable("AWS_SECRET_ACCESS_KEY", &key).variable("AWS_SESSION_TOKEN", &token);
+    let mut codec = launch.start().await;
+    codec.calls(3).await;
+    codec.until_carried("queue").await;
+    let status = codec.client.get("/status").await.text;
+    assert!(status.contains("\"aws-sigv4\"") && !status.contains("AKIDEXAMPLE0"), "{status}");
+    assert_eq!(codec.terminate().await, 0);
+    let asked = server.asked().remove(0);
+    let (scope, date) = ("/eu-central-1/execute-api/aws4_request, SignedHeaders=", &asked.header("x-amz-date")[..8]);
+    let begin = format!("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE0/{date}{scope}");
+    let authorization = asked.header("authorization");
+    assert!(authorization.starts_with(&begin), "{authorization}");
+    let signed = "content-type;host;x-amz-content-sha256;x-amz-date;x-amz-security-token, Signature=";
+    assert!(authorization.contains(signed) && asked.header("x-amz-security-token") == token, "{authorization}");
+    let log = codec.log();
+    assert!(!log.contains(&key) && !log.contains(&token) && !log.contains(authorization), "it is in the log");
+}
+
 #[test]
 fn mistakes_in_a_credential_are_exit_code_2_and_their_key() {
     let vault = "kind = \"vault\"\nlogin_url = \"https://v.example\"\nmethod = \"approle\"\nrole_id = \"r\"\nsecret_id_file = \"f\"";
