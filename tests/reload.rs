@@ -151,6 +151,7 @@ async fn a_bad_configuration_changes_nothing_and_what_needs_a_restart_is_told() 
         (&*toml("../a.wasm", ""), "policies[0].path"),
         (&*toml("a.wasm", "actions = [\"status\"]"), "policies[0].actions"),
         (&*toml("a.wasm", "deadline_ms = 0"), "policies[0].deadline_ms"),
+        (&*toml("a.wasm", "compile_deadline_ms = 600001"), "policies[0].compile_deadline_ms"),
         (&*toml("a.wasm", "sha256 = \"abc\""), "policies[0].sha256"),
     ] {
         configure(&codec, bad);

@@ -13,6 +13,8 @@ const POLICY_MEMORY_BYTES_MAX: usize = 128 << 20;
 const SINK_MEMORY_BYTES_MAX: usize = 4 << 30;
 /// A policy that computes longer holds up the requests beside it.
 const POLICY_DEADLINE_MS_MAX: u64 = 1_000;
+/// A compiler that is late keeps its place, of which there are four.
+const COMPILE_DEADLINE_MS_MAX: u64 = 600_000;
 /// A sink takes at most this much from the host at once.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
@@ -52,6 +54,9 @@ impl Config {
             if !(1..=POLICY_MEMORY_BYTES_MAX).contains(&policy.memory_bytes) {
                 return Err(ConfigError::value(key("memory_bytes"), format!("1 to {POLICY_MEMORY_BYTES_MAX}")));
             }
+            if !(1..=COMPILE_DEADLINE_MS_MAX).contains(&policy.compile_deadline_ms) {
+                return Err(ConfigError::value(key("compile_deadline_ms"), format!("1 to {COMPILE_DEADLINE_MS_MAX}")));
+            }
             if let Some(action) = policy.actions.iter().find(|action| !action.is_judged()) {
                 let message = format!("policies are not asked about `{}`", action.name());
                 return Err(ConfigError::value(key("actions"), message));
@@ -73,6 +78,9 @@ impl Config {
             }
             if !(1..=SINK_MEMORY_BYTES_MAX).contains(&sink.memory_bytes) {
                 return Err(ConfigError::value(key("memory_bytes"), format!("1 to {SINK_MEMORY_BYTES_MAX}")));
+            }
+            if !(1..=COMPILE_DEADLINE_MS_MAX).contains(&sink.compile_deadline_ms) {
+                return Err(ConfigError::value(key("compile_deadline_ms"), format!("1 to {COMPILE_DEADLINE_MS_MAX}")));
             }
             if let Some(missing) =
                 sink.lines.iter().find(|name| !self.outputs.iter().any(|output| output.name == **name))

@@ -57,6 +57,8 @@ pub struct ComponentConfig {
     pub deadline_ms: u64,
     /// Of an instance.
     pub memory_bytes: usize,
+    /// For compiling it.
+    pub compile_deadline_ms: u64,
 }
 
 /// An access policy.
@@ -91,6 +93,9 @@ pub struct PolicyConfig {
     /// Of one instance. Default 67108864, at most 134217728.
     #[serde(default = "memory_bytes")]
     pub memory_bytes: usize,
+    /// How long compiling it may take. Default 60000, at most 600000.
+    #[serde(default = "compile_deadline_ms")]
+    pub compile_deadline_ms: u64,
     /// What `configure` is given.
     #[serde(default)]
     pub settings: toml::Table,
@@ -125,6 +130,9 @@ pub struct SinkConfig {
     /// Of its instance. Default 67108864.
     #[serde(default = "memory_bytes")]
     pub memory_bytes: usize,
+    /// How long compiling it may take. Default 60000, at most 600000.
+    #[serde(default = "compile_deadline_ms")]
+    pub compile_deadline_ms: u64,
     /// Whether it may import WASI, and find nothing there. Default false.
     #[serde(default)]
     pub wasi: bool,
@@ -232,6 +240,7 @@ impl PolicyConfig {
             cases: self.cases.clone(),
             deadline_ms: self.deadline_ms,
             memory_bytes: self.memory_bytes,
+            compile_deadline_ms: self.compile_deadline_ms,
         }
     }
 }
@@ -248,6 +257,7 @@ impl SinkConfig {
             cases: self.cases.clone(),
             deadline_ms: self.deadline_ms,
             memory_bytes: self.memory_bytes,
+            compile_deadline_ms: self.compile_deadline_ms,
         }
     }
 }
@@ -271,6 +281,10 @@ fn sink_deadline_ms() -> u64 {
 
 fn output_deadline_ms() -> u64 {
     5_000
+}
+
+fn compile_deadline_ms() -> u64 {
+    60_000
 }
 
 fn memory_bytes() -> usize {

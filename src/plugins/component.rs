@@ -79,6 +79,7 @@ impl Found {
             call_deadline: Duration::from_millis(config.deadline_ms),
             compute_deadline: Duration::from_millis(config.deadline_ms).min(limits.compute_deadline),
             memory_bytes: config.memory_bytes,
+            compile_deadline: Duration::from_millis(config.compile_deadline_ms),
             ..limits.clone()
         };
         // A byte more than is loaded, so that the host can say that it is too many.

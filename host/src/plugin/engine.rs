@@ -14,6 +14,7 @@ use wasmtime::{
 };
 
 use super::code::{CodeCache, NoCache};
+use super::limits::CORE_INSTANCES_MAX;
 pub(super) use clock::{AtWork, Clock, TICK};
 
 /// Plugins that are compiled at once.
@@ -96,11 +97,11 @@ fn pool() -> PoolingAllocationConfig {
     let instances = POLICY_INSTANCES_MIN.max(threads.saturating_mul(2));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances);
-    pool.total_core_instances(instances * 20);
+    pool.total_core_instances(instances * CORE_INSTANCES_MAX);
     pool.total_memories(instances * 2);
     pool.total_tables(instances * 4);
     pool.total_stacks(instances);
-    pool.max_core_instances_per_component(20);
+    pool.max_core_instances_per_component(CORE_INSTANCES_MAX);
     pool.max_memories_per_component(2);
     pool.max_tables_per_component(20);
     pool.max_memory_size(POOLED_MEMORY_BYTES_MAX);

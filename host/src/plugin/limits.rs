@@ -7,6 +7,8 @@ use wasmtime::ResourceLimiter;
 /// Most tables and memories that one component may have; toolchains make one or two of each.
 const TABLES_MAX: usize = 20;
 const MEMORIES_MAX: usize = 8;
+/// Most core instances in one component. Python's has 38, a library each; JavaScript's 3.
+pub(super) const CORE_INSTANCES_MAX: u32 = 60;
 
 /// How much one plugin may use. Nothing runs without.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +47,7 @@ impl Limits {
             compute_deadline: Duration::from_millis(20),
             memory_bytes: 64 << 20,
             table_elements: 10_000,
-            core_instances: 20,
+            core_instances: CORE_INSTANCES_MAX as usize,
             transfer_bytes: 64 << 10,
         }
     }
