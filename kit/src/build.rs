@@ -1,24 +1,33 @@
-//! `codec-plugin build`: from a folder of Rust to a component in one file.
+//! `codec-plugin build`: from a project's folder to a component in one file. The manifest in it says what it is written in.
 
+mod c;
+mod command;
 mod component;
 mod debian;
+mod guest;
+mod inputs;
+mod javascript;
 mod located;
 mod project;
+mod python;
 mod remap;
 mod toolchain;
+mod tools;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use crate::inspect::Anatomy;
+use guest::{Guest, Language};
 pub(crate) use located::locate;
 use project::Project;
 use toolchain::Toolchain;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Folders of Rust projects; of a workspace without a package of its own, all plugins in it.
+    /// Folders of projects: with a Cargo.toml (of a workspace without a package of its own, all plugins in it), a package.json, a
+    /// pyproject.toml, or for C a plugin.toml; or with none, for all projects in other languages than Rust that lie in them.
     #[arg(default_value = ".", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Folder for the components; without it each project's target folder.
@@ -53,8 +62,20 @@ pub(crate) struct Built {
     pub(crate) anatomy: Anatomy,
 }
 
-/// Builds every plugin of `paths` into `out`, or each into its own target folder, in the order of `paths`.
+/// Builds every plugin of `paths` into `out`, or each into its own target folder: those in Rust, then the others, in the order of `paths`.
 pub(crate) fn build(paths: &[PathBuf], out: Option<&Path>, may_install: bool) -> anyhow::Result<Vec<Built>> {
+    let paths = &paths.iter().flat_map(|path| guest::projects_in(path)).collect::<Vec<_>>();
+    let rust: Vec<PathBuf> = paths.iter().filter(|path| Language::of(path).is_none()).cloned().collect();
+    let mut built = if rust.is_empty() { Vec::new() } else { build_rust(&rust, out, may_install)? };
+    for path in paths {
+        if let Some(language) = Language::of(path) {
+            built.push(Guest::read(path, language)?.make(out, may_install)?);
+        }
+    }
+    Ok(built)
+}
+
+fn build_rust(paths: &[PathBuf], out: Option<&Path>, may_install: bool) -> anyhow::Result<Vec<Built>> {
     // One toolchain for one run: the first project's folder chooses, which is where rustup looks for overrides.
     let folder = paths.first().map_or(Path::new("."), PathBuf::as_path);
     let folder = folder.canonicalize().with_context(|| format!("there is no folder {}", folder.display()))?;

@@ -30,7 +30,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start a plugin: a Rust project that builds, and whose tests pass.
+    /// Start a plugin: a project in Rust, JavaScript, Python or C that builds, and whose cases pass.
     New(new::Args),
     /// Build plugins: each a component in one file. Finds or makes the toolchain.
     Build(build::Args),

@@ -1,5 +1,7 @@
 //! `codec-plugin new`: a project that builds and whose tests pass at once.
 
+mod languages;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 
 use crate::kind::Kind;
+use languages::{Language, stem_of};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -14,40 +17,42 @@ pub(crate) struct Args {
     kind: Kind,
     /// Its name, or the path of a folder that is not there yet; the folder's name is the plugin's.
     path: PathBuf,
+    /// What it is to be written in.
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    lang: Language,
 }
 
 /// Writes the project into a folder of its own.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let files = template(args.kind)?;
-    let name = plugin_name(&args.path)?;
-    create_folder(&args.path)?;
+    let Args { kind, path, lang } = args;
+    let Some(files) = lang.files(*kind) else {
+        bail!(
+            "there is no project to start a {} from: the host admits these plugins but does not call them yet. \
+             policy and audit-sink are the kinds to write today",
+            kind.name()
+        );
+    };
+    let name = plugin_name(path, *lang)?;
+    create_folder(path)?;
     for (file, text) in WIT.iter().chain(files) {
-        write(&args.path.join(file), &text.replace("{{name}}", name))?;
+        let text =
+            text.replace("{{name}}", name).replace("{{kind}}", kind.name()).replace("{{stem}}", stem_of(*kind).0);
+        let text = text.replace("{{sources}}", &lang.sources(*kind)).replace("{{native_tests}}", lang.native_tests());
+        write(&path.join(file), &text)?;
     }
-    println!("{}: a plugin of the kind {}. What next:", args.path.display(), args.kind.name());
-    println!("  cd {}", args.path.display());
-    println!("  cargo test              # the logic, natively");
+    println!("{}: a plugin of the kind {}. What next:", path.display(), kind.name());
+    println!("  cd {}", path.display());
+    if *lang == Language::Rust {
+        println!("  cargo test              # the logic, natively");
+    }
     println!("  codec-plugin build .    # target/{name}.wasm");
     println!("  codec-plugin test .     # cases.toml against it");
     println!("  README.md               # how the service takes it in");
     Ok(())
 }
 
-/// The files of a kind: path in the project, text with `{{name}}`.
-fn template(kind: Kind) -> anyhow::Result<&'static [(&'static str, &'static str)]> {
-    match kind {
-        Kind::Policy => Ok(POLICY),
-        Kind::AuditSink => Ok(AUDIT_SINK),
-        Kind::SecretProvider | Kind::KeyProvider => bail!(
-            "there is no project to start a {} from: the host admits these plugins but does not call them yet. \
-             policy and audit-sink are the kinds to write today",
-            kind.name()
-        ),
-    }
-}
-
 /// The folder's name, if it is one that a package, a file and a table of `codec.toml` can have too.
-fn plugin_name(path: &Path) -> anyhow::Result<&str> {
+fn plugin_name(path: &Path, lang: Language) -> anyhow::Result<&str> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
@@ -59,7 +64,7 @@ fn plugin_name(path: &Path) -> anyhow::Result<&str> {
         path.display()
     );
     ensure!(
-        !TAKEN_NAMES.contains(&name),
+        lang != Language::Rust || !TAKEN_NAMES.contains(&name),
         "{name} is a word or a crate of Rust, which no package of yours can be named by: take another name"
     );
     Ok(name)
@@ -146,24 +151,6 @@ const WIT: &[(&str, &str)] = &[
     ("wit/worlds.wit", include_str!("../../wit/worlds.wit")),
 ];
 
-const POLICY: &[(&str, &str)] = &[
-    ("Cargo.toml", include_str!("../templates/policy/Cargo.toml.in")),
-    ("README.md", include_str!("../templates/policy/README.md.in")),
-    ("cases.toml", include_str!("../templates/policy/cases.toml")),
-    ("src/lib.rs", include_str!("../templates/policy/src/lib.rs")),
-    ("src/policy.rs", include_str!("../templates/policy/src/policy.rs")),
-    (".gitignore", include_str!("../templates/gitignore")),
-];
-
-const AUDIT_SINK: &[(&str, &str)] = &[
-    ("Cargo.toml", include_str!("../templates/audit-sink/Cargo.toml.in")),
-    ("README.md", include_str!("../templates/audit-sink/README.md.in")),
-    ("cases.toml", include_str!("../templates/audit-sink/cases.toml")),
-    ("src/lib.rs", include_str!("../templates/audit-sink/src/lib.rs")),
-    ("src/sink.rs", include_str!("../templates/audit-sink/src/sink.rs")),
-    (".gitignore", include_str!("../templates/gitignore")),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,14 +158,20 @@ mod tests {
     #[test]
     fn names_are_names_of_packages_and_files() {
         for good in ["a", "deny-frozen", "/tmp/x/deny-frozen-2", "./p1", "x/"] {
-            assert!(plugin_name(Path::new(good)).is_ok(), "{good}");
+            assert!(plugin_name(Path::new(good), Language::Rust).is_ok(), "{good}");
         }
         let long = "a".repeat(65);
         for bad in
             ["", ".", "..", "/", "Deny", "1st", "-a", "a_b", "a b", "ä", "a.wasm", "x/..", "std", "mod", long.as_str()]
         {
-            assert!(plugin_name(Path::new(bad)).is_err(), "{bad}");
+            assert!(plugin_name(Path::new(bad), Language::Rust).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_word_of_rust_is_a_name_in_other_languages() {
+        assert!(plugin_name(Path::new("trait"), Language::Rust).is_err());
+        assert!(plugin_name(Path::new("trait"), Language::C).is_ok());
     }
 
     #[test]

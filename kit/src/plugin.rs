@@ -5,6 +5,7 @@ pub(crate) mod settings;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use origan_codec_host::plugin::cases::Cases;
@@ -24,7 +25,7 @@ pub(crate) struct PluginArgs {
     /// Build if need be, but install nothing for it.
     #[arg(long)]
     no_install: bool,
-    /// The file of cases; without it `cases.toml` in the project's folder, or beside the component.
+    /// The file of cases; without it the one that the project names, `cases.toml` in its folder, or beside the component.
     #[arg(long, value_name = "FILE")]
     cases: Option<PathBuf>,
     /// Let it import WASI, and find nothing there.
@@ -48,16 +49,14 @@ pub(crate) struct Plugin {
 impl PluginArgs {
     /// Finds the plugin, and builds it if it must.
     pub(crate) fn open(&self) -> anyhow::Result<Plugin> {
-        let (name, path, folder) = if self.path.is_dir() {
+        let (name, path, beside) = if self.path.is_dir() {
             self.of_project()?
         } else {
-            (stem(&self.path), self.path.clone(), beside(&self.path))
+            (stem(&self.path), self.path.clone(), beside(&self.path).join("cases.toml"))
         };
         let cases = match &self.cases {
             Some(file) => Some(read_cases(file)?),
-            None => {
-                Some(folder.join("cases.toml")).filter(|file| file.is_file()).as_deref().map(read_cases).transpose()?
-            }
+            None => Some(beside).filter(|file| file.is_file()).as_deref().map(read_cases).transpose()?,
         };
         let bytes = inspect::read(&path)?.into();
         Ok(Plugin { name, path, bytes, cases, wasi: self.wasi })
@@ -74,7 +73,7 @@ impl PluginArgs {
             );
             build::build(std::slice::from_ref(&self.path), None, !self.no_install)?;
         }
-        Ok((found.name, found.component, self.path.clone()))
+        Ok((found.name, found.component, found.cases))
     }
 }
 
@@ -117,10 +116,14 @@ impl Plugin {
     }
 }
 
-/// What a plugin of this kind may use unless the operator says otherwise.
+/// What a plugin of this kind may use unless the operator says otherwise; but no service waits for the compiler here.
 pub(crate) fn limits_of(kind: Kind) -> Limits {
-    if kind == Kind::Policy { Limits::policy() } else { Limits::sink() }
+    let limits = if kind == Kind::Policy { Limits::policy() } else { Limits::sink() };
+    Limits { compile_deadline: COMPILE_DEADLINE, ..limits }
 }
+
+/// As long as an operator can grant: the engines of JavaScript and of Python take a slow machine minutes.
+const COMPILE_DEADLINE: Duration = Duration::from_secs(600);
 
 /// The text for a terminal: what would move its cursor is escaped.
 pub(crate) fn printable(text: &str) -> String {

@@ -5,21 +5,21 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use origan_codec_host::plugin::{
-    Attribute, Caller, Candidate, Decision, DeploymentFact, Engines, Fault, KnownDeployment, Limits, Lookups,
+    Attribute, Caller, Candidate, Decision, DeploymentFact, Engines, Fault, Kind, KnownDeployment, Lookups,
     PolicyPlugin, Query, Variable,
 };
 
 use super::Report;
 use super::figures::{Row, clocked};
 use crate::host::with_engines;
-use crate::plugin::{Plugin, printable};
+use crate::plugin::{Plugin, limits_of, printable};
 
 /// An admission takes milliseconds, not microseconds.
 const ADMISSIONS: usize = 5;
 
 /// Measures `plugin`, each thing `runs` times.
 pub(super) fn measure(plugin: &Plugin, settings: &str, runs: u64) -> anyhow::Result<Report> {
-    let candidate = plugin.candidate(Limits::policy(), settings.to_owned());
+    let candidate = plugin.candidate(limits_of(Kind::Policy), settings.to_owned());
     with_engines(async |engines| {
         let mut report = Report {
             plugin: plugin.name.clone(),

@@ -6,19 +6,19 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, ensure};
 use origan_codec_host::plugin::cases::made_up;
 use origan_codec_host::plugin::outside::{Answering, HttpRequest, HttpResponse, Outside, SendError, WriteLinesError};
-use origan_codec_host::plugin::{Entry, Limits, WriteOutcome};
+use origan_codec_host::plugin::{Entry, Kind, WriteOutcome};
 
 use super::Report;
 use super::figures::{Row, clocked};
 use crate::host::with_engines;
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, limits_of};
 
 /// An admission takes milliseconds, not microseconds.
 const ADMISSIONS: usize = 5;
 
 /// Measures `plugin`, each thing `runs` times.
 pub(super) fn measure(plugin: &Plugin, settings: &str, runs: u64) -> anyhow::Result<Report> {
-    let candidate = plugin.candidate(Limits::sink(), settings.to_owned());
+    let candidate = plugin.candidate(limits_of(Kind::AuditSink), settings.to_owned());
     with_engines(async |engines| {
         let mut admissions = Vec::new();
         let mut sink = loop {

@@ -23,7 +23,7 @@ pub(super) fn make(project: &Project, out: Option<&Path>) -> anyhow::Result<Buil
 }
 
 /// Wraps the module by what `wit_bindgen::generate!` wrote into it about its world.
-fn encode(module: &[u8]) -> anyhow::Result<Vec<u8>> {
+pub(super) fn encode(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     ComponentEncoder::default()
         .validate(true)
         .module(module)
@@ -36,7 +36,7 @@ fn encode(module: &[u8]) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Appears at once as a whole, for a running service may watch this very file.
-fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }

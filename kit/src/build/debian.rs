@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 
-use super::toolchain::{command, line_of, on_path};
+use super::command::{command, finishes, line_of, on_path, told};
 
 /// What is installed if it is not there.
 pub(super) const PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
@@ -39,7 +40,7 @@ impl Debian {
 
 /// Debian's Rust, installed now if it may be; none where this is not Debian, or it may not.
 pub(super) fn find(may_install: bool) -> anyhow::Result<Option<Debian>> {
-    let is_debian = Path::new("/etc/debian_version").exists() && on_path("apt-get").is_some();
+    let is_debian = is_here();
     if !is_complete() {
         if !is_debian || !may_install {
             return Ok(None);
@@ -81,25 +82,29 @@ fn minor(version: &str) -> Option<u32> {
     version.strip_prefix("rustc 1.")?.split('.').next()?.parse().ok()
 }
 
+/// How long apt may take: it waits for others of its kind.
+const APT_DEADLINE: Duration = Duration::from_secs(600);
+
+/// Whether there is an apt to install from.
+pub(super) fn is_here() -> bool {
+    Path::new("/etc/debian_version").exists() && on_path("apt-get").is_some()
+}
+
 /// Installs packages, and removes none for their sake.
-fn install(packages: &[&str]) -> anyhow::Result<()> {
+pub(super) fn install(packages: &[&str]) -> anyhow::Result<()> {
     let apt = ["apt-get", "install", "-y", "--no-install-recommends", "--no-remove"];
     let is_root = line_of(Command::new("id").arg("-u")).as_deref() == Some("0");
     let line: Vec<&str> =
         if is_root { vec![] } else { vec!["sudo"] }.into_iter().chain(apt).chain(packages.iter().copied()).collect();
     let Some((program, arguments)) = line.split_first() else { return Ok(()) };
-    eprintln!("codec-plugin: {}", line.join(" "));
+    eprintln!("codec-plugin: {} (at most {} s)", line.join(" "), APT_DEADLINE.as_secs());
+    let mut installing = Command::new(program);
     // sudo may ask for a password; what apt says is progress.
-    let status = Command::new(program)
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdout(Stdio::from(std::io::stderr()))
-        .status()
-        .with_context(|| format!("cannot run {program}: run this yourself as root: {}", line.join(" ")))?;
+    told(&mut installing).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
     ensure!(
-        status.success(),
+        finishes(&mut installing, APT_DEADLINE),
         "{} could not be installed; what apt says is above. `apt-get update` helps if it knows no such package; if it is held back by \
-         Debian's own rustc, which these packages replace, install them by hand: apt-get install {}",
+         Debian's own rustc, which Rust's packages replace, or there is no sudo, install them by hand: apt-get install {}",
         packages.join(", "),
         packages.join(" ")
     );
@@ -117,13 +122,17 @@ fn rustup_linker() -> Option<PathBuf> {
     hosts.flatten().map(|host| host.path().join("bin/rust-lld")).find(|file| file.is_file())
 }
 
-/// Of the versions of LLVM that Debian installs side by side, the newest that has one.
 fn llvm_linker() -> Option<PathBuf> {
+    llvm_folders().into_iter().map(|path| path.join("bin/wasm-ld")).find(|file| file.is_file())
+}
+
+/// The versions of LLVM that Debian installs side by side, the newest first.
+pub(super) fn llvm_folders() -> Vec<PathBuf> {
     let version = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("llvm-")?.parse::<u32>().ok();
-    let mut folders: Vec<PathBuf> = fs::read_dir("/usr/lib").ok()?.flatten().map(|file| file.path()).collect();
-    folders.retain(|path| version(path).is_some());
-    folders.sort_by_key(version);
-    folders.into_iter().rev().map(|path| path.join("bin/wasm-ld")).find(|file| file.is_file())
+    let files = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = files.map(|file| file.path()).filter(|path| version(path).is_some()).collect();
+    folders.sort_by_key(|path| std::cmp::Reverse(version(path)));
+    folders
 }
 
 const LINKERS: [&str; 3] = ["rust-lld", "wasm-ld", "lld"];

@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use anyhow::bail;
 
+use super::guest::{Guest, Language};
+use super::inputs::is_no_source;
 use super::project::{self, Project};
 use super::toolchain::Toolchain;
 
@@ -17,10 +19,17 @@ pub(crate) struct Located {
     pub(crate) component: PathBuf,
     /// Whether it is there, and nothing in its workspace is newer. What lies outside the workspace only cargo knows.
     pub(crate) is_fresh: bool,
+    /// Where its cases are, if it has any.
+    pub(crate) cases: PathBuf,
 }
 
 /// Looks for the component of the one project in `folder`; builds and installs nothing.
 pub(crate) fn locate(folder: &Path) -> anyhow::Result<Located> {
+    if let Some(language) = Language::of(folder) {
+        let guest = Guest::read(folder, language)?;
+        let is_fresh = guest.is_fresh()?;
+        return Ok(Located { component: guest.component(), name: guest.name, is_fresh, cases: guest.cases });
+    }
     // Whichever compiler will build it: any cargo can tell where.
     let mut projects = project::find(&Toolchain::Installed, &[folder.to_owned()])?;
     let (Some(project), true) = (projects.pop(), projects.is_empty()) else {
@@ -29,7 +38,7 @@ pub(crate) fn locate(folder: &Path) -> anyhow::Result<Located> {
     let component = project.component(None);
     let built = modified(&component);
     let is_fresh = built.is_some_and(|built| newest_source(&project) <= Some(built));
-    Ok(Located { name: project.name, component, is_fresh })
+    Ok(Located { name: project.name, component, is_fresh, cases: folder.join("cases.toml") })
 }
 
 fn newest_source(project: &Project) -> Option<SystemTime> {
@@ -38,12 +47,13 @@ fn newest_source(project: &Project) -> Option<SystemTime> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let (path, name) = (entry.path(), entry.file_name());
-            let name = name.to_string_lossy();
             // Neither what was built nor what is not compiled.
-            if name.starts_with('.') || path == project.target_dir || name == "cases.toml" || name.ends_with(".md") {
+            if path == project.target_dir || is_no_source(&name.to_string_lossy()) {
                 continue;
             }
             match entry.file_type() {
+                // A project in another language is none of this one's.
+                Ok(kind) if kind.is_dir() && Language::of(&path).is_some() => {}
                 Ok(kind) if kind.is_dir() => folders.push(path),
                 Ok(_) => newest = newest.max(modified(&path)),
                 Err(_) => {}

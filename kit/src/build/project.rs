@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::toolchain::Toolchain;
 
 /// Stack of a guest, unless its project says otherwise. Small, because a fresh instance pays for what it touches.
-const DEFAULT_STACK_BYTES: u32 = 32_768;
+pub(super) const DEFAULT_STACK_BYTES: u32 = 32_768;
 
 /// A plugin's project.
 pub(super) struct Project {
@@ -57,7 +57,7 @@ fn projects_of(toolchain: &Toolchain, folder: &Path) -> anyhow::Result<Vec<Proje
     let manifest = folder.join("Cargo.toml");
     let Ok(manifest) = manifest.canonicalize() else {
         bail!(
-            "{} is no Rust project: it has no Cargo.toml. `codec-plugin new policy NAME` starts one",
+            "{} is no project: it has no Cargo.toml, package.json, pyproject.toml or plugin.toml. `codec-plugin new policy NAME` starts one",
             folder.display()
         );
     };
@@ -125,12 +125,18 @@ impl Package {
         };
         let settings = Settings::deserialize(codec)?;
         let stack_bytes = settings.stack_bytes.unwrap_or(DEFAULT_STACK_BYTES);
-        ensure!(
-            (4_096..=8 << 20).contains(&stack_bytes) && stack_bytes.is_multiple_of(16),
-            "stack_bytes = {stack_bytes} is not a multiple of 16 from 4096 to 8388608"
-        );
+        check_stack(stack_bytes)?;
         Ok(stack_bytes)
     }
+}
+
+/// Refuses a stack that linkers or guests cannot do with.
+pub(super) fn check_stack(stack_bytes: u32) -> anyhow::Result<()> {
+    ensure!(
+        (4_096..=8 << 20).contains(&stack_bytes) && stack_bytes.is_multiple_of(16),
+        "stack_bytes = {stack_bytes} is not a multiple of 16 from 4096 to 8388608"
+    );
+    Ok(())
 }
 
 /// `[package.metadata.codec]`.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::command::{command, line_of};
 use super::project::Project;
-use super::toolchain::{command, line_of};
 
 /// Folders and their names, the widest first: of several that fit, rustc takes the last.
 pub(super) fn folders(rustc: &Path, project: &Project) -> Vec<(PathBuf, &'static str)> {

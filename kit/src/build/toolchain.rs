@@ -4,13 +4,13 @@
 //! 2. rustup fetches it, within a minute;
 //! 3. Debian's compiler builds it from its source along with the plugin ([`super::debian`]).
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 
+use super::command::{command, finishes, line_of, on_path};
 use super::debian::{self, Debian};
 use super::project::Project;
 use super::remap;
@@ -23,9 +23,6 @@ const RUSTUP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long where Debian's Rust stands ready, lest every build on such a network begin with a minute of nothing.
 const RUSTUP_DEADLINE_BEFORE_DEBIAN: Duration = Duration::from_secs(15);
-
-/// How often a bounded command is looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A compiler for guests.
 #[derive(Debug)]
@@ -112,32 +109,6 @@ impl Toolchain {
     }
 }
 
-/// A command in `folder`, free of what an outer `cargo run`, or a shell set up for other targets, would tell it.
-pub(super) fn command(program: impl AsRef<OsStr>, folder: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir(folder).stdin(Stdio::null());
-    for name in FOREIGN_VARIABLES {
-        command.env_remove(name);
-    }
-    if std::env::var_os("CARGO").is_some() {
-        // Inside cargo these are cargo's and rustup's choice, not the author's.
-        command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN").env_remove("LD_LIBRARY_PATH");
-    }
-    command
-}
-
-/// Where the path has `program`.
-pub(super) fn on_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
-}
-
-/// The first line that a command prints; none if it fails.
-pub(super) fn line_of(command: &mut Command) -> Option<String> {
-    let output = command.stderr(Stdio::null()).output().ok().filter(|output| output.status.success())?;
-    String::from_utf8(output.stdout).ok()?.lines().next().map(str::to_string)
-}
-
 /// The folder alone proves nothing: rustup leaves it behind, empty.
 fn has_library(folder: &Path) -> bool {
     let Some(library) = line_of(command("rustc", folder).args(["--print", "target-libdir", "--target", TARGET])) else {
@@ -155,57 +126,10 @@ fn rustup_adds_library(folder: &Path) -> bool {
     eprintln!("codec-plugin: rustup target add {TARGET} (at most {} s)", deadline.as_secs());
     let mut rustup = command("rustup", folder);
     // Its error says what it says; where in rustup it arose helps nobody here.
-    rustup.env_remove("RUST_BACKTRACE").args(["target", "add", TARGET]);
+    rustup.env_remove("RUST_BACKTRACE").args(["target", "add", TARGET]).stdout(Stdio::null());
     let added = finishes(&mut rustup, deadline);
     if !added {
         eprintln!("codec-plugin: rustup could not, or not in time");
     }
     added
-}
-
-/// Whether a command ends well within the deadline; afterwards it is stopped.
-fn finishes(command: &mut Command, deadline: Duration) -> bool {
-    let Ok(mut child) = command.stdout(Stdio::null()).spawn() else { return false };
-    let start = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return status.success(),
-            Ok(None) if start.elapsed() < deadline => std::thread::sleep(LOOK_AGAIN),
-            _ => {
-                // It has ended meanwhile, or ends now.
-                let _ = child.kill();
-                let _ = child.wait();
-                return false;
-            }
-        }
-    }
-}
-
-/// Whose value was meant for another compiler or another target.
-const FOREIGN_VARIABLES: [&str; 10] = [
-    "CARGO_BUILD_RUSTC",
-    "CARGO_BUILD_TARGET",
-    "CARGO_ENCODED_RUSTFLAGS",
-    "RUSTC",
-    "RUSTC_BOOTSTRAP",
-    "RUSTC_WORKSPACE_WRAPPER",
-    "RUSTDOC",
-    "RUSTFLAGS",
-    "RUST_RECURSION_COUNT",
-    "RUSTUP_TOOLCHAIN_SOURCE",
-];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_that_does_not_end_is_stopped() {
-        let start = Instant::now();
-        assert!(!finishes(Command::new("sleep").arg("30"), Duration::from_millis(200)));
-        assert!(start.elapsed() < Duration::from_secs(10));
-        assert!(finishes(&mut Command::new("true"), Duration::from_secs(10)));
-        assert!(!finishes(&mut Command::new("false"), Duration::from_secs(10)));
-        assert!(!finishes(&mut Command::new("/no/such/program"), Duration::from_secs(10)));
-    }
 }
