@@ -16,6 +16,7 @@ test: ## all tests, against real servers that they start themselves
 	@install -D target/debug/codec target/tools/plain/codec
 	cargo build --locked --workspace --bins --examples --features origan-codec/pkcs11
 	target/debug/codec-plugin build plugins --out target/plugins
+	target/debug/codec-plugin build plugins/examples --out target/plugins
 	cargo test --locked --manifest-path plugins/Cargo.toml --workspace --target-dir target/plugins-native
 	cargo test --workspace --locked --features origan-codec/pkcs11
 

@@ -24,6 +24,7 @@ mod interop;
 mod journal;
 mod journal_faults;
 mod kek;
+mod languages;
 mod leaks;
 mod openapi;
 #[cfg(feature = "pkcs11")]

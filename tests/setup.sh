@@ -63,6 +63,12 @@ for_test() {
     # A token for the KEK.
     need softhsm2-util softhsm2
     need pkcs11-tool opensc
+    # Plugins in C.
+    need clang clang
+    need wasm-ld lld
+    need /usr/lib/wasm32-wasi/libc.a wasi-libc
+    ls /usr/lib/llvm-*/lib/clang/*/lib/wasi/libclang_rt.builtins-wasm32.a >/dev/null 2>&1 ||
+        apt_packages="$apt_packages libclang-rt-dev-wasm32"
     need python3 python3
     python3 -c 'import ensurepip' 2>/dev/null || apt_packages="$apt_packages python3-venv"
     install_packages

@@ -92,8 +92,20 @@ async fn measured(
     }
     match policy.warm() {
         Ok(mut warm) => {
-            let times = clocked(runs, async || warm.evaluate(query).map(drop)).await?;
-            report.rows.extend(Row::of("warm, one instance kept (the service never does)", times));
+            let mut outgrown = 0_u64;
+            let times = clocked(runs, async || match warm.evaluate(query) {
+                // Engines with a garbage collector of their own grow for longer than this lasts.
+                Err(Fault::OutOfMemory(_)) => {
+                    outgrown += 1;
+                    warm = policy.warm()?;
+                    warm.evaluate(query).map(drop)
+                }
+                outcome => outcome.map(drop),
+            });
+            report.rows.extend(Row::of("warm, one instance kept (the service never does)", times.await?));
+            if outgrown > 0 {
+                report.notes.push(format!("kept warm it outgrew its memory {outgrown} times, and was replaced"));
+            }
             report.memory_bytes = Some(warm.memory_bytes());
         }
         Err(fault) => report.notes.push(format!("no instance of it can be kept: {fault}")),
