@@ -11,8 +11,9 @@ plugins: ## the plugins that ship, as components in target/plugins
 
 test: ## all tests, against real servers that they start themselves
 	@tests/setup.sh test
-	@# The program as it ships, without PKCS#11: a test asks it for a token. Everything else is built once, with it.
-	cargo build --locked --workspace --bin codec --example echo
+	@# The program as it ships, without PKCS#11: a test asks it for a token. Everything else is built once, with it. (With other targets
+	@# chosen, dependencies would have other features, and be built once more.)
+	cargo build --locked --workspace --bins --examples
 	@install -D target/debug/codec target/tools/plain/codec
 	cargo build --locked --workspace --bins --examples --features origan-codec/pkcs11
 	target/debug/codec-plugin build plugins --out target/plugins
@@ -34,6 +35,7 @@ bench: ## codec beside Node, a bare axum echo and in-process ciphers, with ratio
 	@tests/setup.sh bench
 	cargo build --release --locked --workspace --bins --example compare --example echo
 	target/release/codec-plugin build plugins --out target/plugins
+	target/release/codec-plugin build plugins/examples --out target/plugins
 	target/release/examples/compare
 	cargo bench --locked --bench parts -- --quick
 

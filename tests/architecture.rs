@@ -181,3 +181,33 @@ fn files_stay_small_enough_to_hold_one_thing() {
         }
     }
 }
+
+/// What `cargo fmt` and clippy do not look at: plugins in other languages, which authors copy.
+#[test]
+fn sources_in_other_languages_are_tidy() {
+    let mut folders: Vec<PathBuf> =
+        ["plugins/examples", "kit/templates", "kit/src/build", "tests/languages"].map(|dir| root().join(dir)).into();
+    let mut looked_at = 0;
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(&folder).expect("readable").map(|entry| entry.expect("entry").path()) {
+            let name = path.file_name().expect("a name").to_string_lossy();
+            let extension = path.extension().unwrap_or_default().to_string_lossy();
+            if path.is_dir() && name != "target" && name != "node_modules" {
+                folders.push(path);
+            } else if ["js", "mjs", "py", "c", "h"].contains(&&*extension) {
+                looked_at += 1;
+                let text = std::fs::read_to_string(&path).expect("readable");
+                assert!(
+                    text.lines().count() <= 350 && text.ends_with('\n') && !text.ends_with("\n\n"),
+                    "{}",
+                    path.display()
+                );
+                for (line, number) in text.lines().zip(1..) {
+                    let is_tidy = line.trim_end() == line && !line.contains('\t') && line.chars().count() <= 140;
+                    assert!(is_tidy, "{}:{number}", path.display());
+                }
+            }
+        }
+    }
+    assert!(looked_at > 20, "they are somewhere else");
+}

@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, env = "PAIRS", default_value_t = 5)]
     pub(crate) pairs: usize,
     /// How long each load lasts, in seconds.
-    #[arg(long, env = "SECONDS_EACH", default_value_t = 2)]
+    #[arg(long, env = "SECONDS_EACH", default_value_t = 1)]
     seconds: u64,
     /// A moment of each case, with small sizes, to see that it runs: no figure of it means anything.
     #[arg(long)]

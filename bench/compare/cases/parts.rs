@@ -16,6 +16,8 @@ use crate::setting::Setting;
 pub(crate) const DECISIONS: &str = "One decision, in process";
 /// Policies that ship.
 pub(crate) const POLICIES: [&str; 3] = ["policy-recency", "policy-access", "policy-window"];
+/// Of policy-recency: the same in other languages, on the same cases. What they are compiled to takes seconds, so each is measured once.
+pub(crate) const IN_OTHER_LANGUAGES: [&str; 3] = ["policy-recency-c", "policy-recency-js", "policy-recency-py"];
 /// The kind that the service makes.
 pub(crate) const FRESH: &str = "fresh, from the snapshot";
 
@@ -49,6 +51,13 @@ pub(crate) fn decisions(setting: &Setting, report: &mut Report) -> anyhow::Resul
             }
         }
     }
+    // A debug build would compile them for minutes.
+    for policy in IN_OTHER_LANGUAGES.into_iter().filter(|_| !setting.quick) {
+        for row in measured(begin(setting, policy)?)? {
+            let p50 = row["p50_us"].as_f64().unwrap_or(f64::NAN);
+            found.push((policy, row["what"].as_str().unwrap_or_default().to_owned(), Samples(vec![p50])));
+        }
+    }
     for (policy, kind, samples) in found.into_iter().filter(|(_, kind, _)| !kind.starts_with("cold")) {
         report.rows.push(Row::new(DECISIONS, policy, &kind, "µs, median", samples).without("HTTP, audit, look-ups"));
     }
@@ -58,7 +67,8 @@ pub(crate) fn decisions(setting: &Setting, report: &mut Report) -> anyhow::Resul
 fn begin(setting: &Setting, policy: &str) -> anyhow::Result<Child> {
     let mut command = Command::new(setting.bin.join("codec-plugin"));
     command.args(["bench", "--no-build", "--json", "-n", "2000", "--cases"]);
-    command.arg(setting.root.join("plugins").join(policy).join("cases.toml"));
+    let cases = if IN_OTHER_LANGUAGES.contains(&policy) { "policy-recency" } else { policy };
+    command.arg(setting.root.join("plugins").join(cases).join("cases.toml"));
     command.arg(setting.plugins.join(policy).with_extension("wasm"));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("codec-plugin")
 }

@@ -115,7 +115,8 @@ void exports_origan_codec_policy_evaluate(query_t *query, decision_t *decision) 
     answer(decision, ABSTAIN);
   } else if (query->deployment.tag == ORIGAN_CODEC_FACTS_DEPLOYMENT_NONE) {
     char text[REASON_SIZE];
-    snprintf(text, sizeof text, "%.*s needs a deployment, and the call names none", (int)query->action.len, (const char *)query->action.ptr);
+    const policy_plugin_string_t *action = &query->action;
+    snprintf(text, sizeof text, "%.*s needs a deployment, and the call names none", (int)action->len, (const char *)action->ptr);
     deny(decision, "deployment-required", text);
   } else if (query->deployment.tag == ORIGAN_CODEC_FACTS_DEPLOYMENT_UNKNOWN) {
     decide_unknown(&query->deployment.val.unknown, decision);
