@@ -1,8 +1,8 @@
-//! Sandboxed WebAssembly components: access policies and audit sinks.
+//! Sandboxed WebAssembly components: access policies, audit sinks, secret providers.
 //!
 //! wasmtime is wrapped here, once; nobody else names it. What a plugin may use ([`Limits`]) and reach ([`Outside`]) is a required
 //! argument wherever one is made, and there is one way in, for the start, for a reload and for `codec-plugin check`:
-//! [`Engines::admit_policy`] and [`Engines::admit_sink`].
+//! [`Engines::admit_policy`], [`Engines::admit_sink`] and [`Engines::admit_secret_provider`].
 
 mod admission;
 mod bindings;
@@ -15,7 +15,9 @@ mod lane;
 mod limits;
 pub mod outside;
 mod policy;
+mod reach;
 mod scan;
+mod secret_provider;
 mod sink;
 mod snapshot;
 mod trim;
@@ -35,5 +37,8 @@ pub use policy::{
     WarmPolicy,
 };
 pub use scan::{Kind, Scan, ScanError};
+pub use secret_provider::{
+    ResolveError, ResolvedSecret, SECRET_BYTES_MAX, SECRET_VERSION_LEN_MAX, SecretProvider, SecretReference,
+};
 pub use sink::{Entry, SinkPlugin, WriteOutcome};
 pub use weight::TooHeavy;

@@ -2,6 +2,7 @@
 
 mod figures;
 mod policy;
+mod secret_provider;
 mod sink;
 
 use std::path::PathBuf;
@@ -62,7 +63,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let report = match plugin.kind()? {
         Kind::Policy => policy::measure(&plugin, &settings, args.n)?,
         Kind::AuditSink => sink::measure(&plugin, &settings, args.n)?,
-        kind => {
+        Kind::SecretProvider => secret_provider::measure(&plugin, &settings, args.n)?,
+        kind @ Kind::KeyProvider => {
             bail!("{}: this host calls no {} yet, so there is nothing to measure", plugin.path.display(), kind.name())
         }
     };

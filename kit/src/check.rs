@@ -45,22 +45,28 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let scan = args.scan(&mut candidate).map_err(|error| refused(&plugin, false, &error))?;
     steps::tell_scan(&candidate, &scan);
     ensure!(
-        matches!(scan.kind, Kind::Policy | Kind::AuditSink),
+        scan.kind != Kind::KeyProvider,
         "{}: this host calls no {} yet, so it loads none",
         plugin.path.display(),
         scan.kind.name()
     );
     let start = Instant::now();
     let admitting = with_engines(async |engines| {
-        Ok(if scan.kind == Kind::Policy {
-            engines.admit_policy(candidate.clone()).await.map(|policy| Admitted::of_policy(&policy))
-        } else {
-            let (http, lines) = (!args.http.is_empty(), !args.lines.is_empty());
-            let sink = engines.admit_sink(candidate.clone(), Arc::new(granted), http, lines).await;
-            sink.map(|sink| Admitted {
-                configured: format!("an instance of {} bytes", sink.memory_bytes()),
-                needs: None,
-            })
+        let (http, lines) = (!args.http.is_empty(), !args.lines.is_empty());
+        let outside = Arc::new(granted);
+        Ok(match scan.kind {
+            Kind::Policy => engines.admit_policy(candidate.clone()).await.map(|policy| Admitted::of_policy(&policy)),
+            Kind::SecretProvider => {
+                let provider = engines.admit_secret_provider(candidate.clone(), outside, http).await;
+                provider.map(|_| Admitted { configured: "afresh for each call".into(), needs: None })
+            }
+            Kind::AuditSink | Kind::KeyProvider => {
+                let sink = engines.admit_sink(candidate.clone(), outside, http, lines).await;
+                sink.map(|sink| Admitted {
+                    configured: format!("an instance of {} bytes", sink.memory_bytes()),
+                    needs: None,
+                })
+            }
         })
     })?;
     let took_ms = start.elapsed().as_millis();

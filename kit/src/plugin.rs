@@ -118,7 +118,11 @@ impl Plugin {
 
 /// What a plugin of this kind may use unless the operator says otherwise; but no service waits for the compiler here.
 pub(crate) fn limits_of(kind: Kind) -> Limits {
-    let limits = if kind == Kind::Policy { Limits::policy() } else { Limits::sink() };
+    let limits = match kind {
+        Kind::Policy => Limits::policy(),
+        Kind::AuditSink => Limits::sink(),
+        Kind::SecretProvider | Kind::KeyProvider => Limits::secret_provider(),
+    };
     Limits { compile_deadline: COMPILE_DEADLINE, ..limits }
 }
 

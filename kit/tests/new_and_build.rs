@@ -8,7 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-const KINDS: [(&str, &str); 2] = [("policy", "policy.rs"), ("audit-sink", "sink.rs")];
+const KINDS: [(&str, &str); 3] =
+    [("policy", "policy.rs"), ("audit-sink", "sink.rs"), ("secret-provider", "provider.rs")];
 
 fn codec_plugin(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_codec-plugin"));
@@ -63,7 +64,7 @@ fn a_mistake_is_answered_by_what_to_do() {
     fs::create_dir(folder.path().join("empty")).expect("made");
     for (arguments, says) in [
         (&["new", "policy", "My_Policy"][..], "a letter a-z first"),
-        (&["new", "key-provider", "kp"], "policy and audit-sink are the kinds to write today"),
+        (&["new", "key-provider", "kp"], "policy, audit-sink and secret-provider are the kinds to write today"),
         (&["new", "policy", "wit-bindgen"], "another name"),
         (&["inspect", "noise.wasm"], "noise.wasm: this is not WebAssembly"),
         (&["inspect", "nowhere.wasm"], "cannot read nowhere.wasm"),

@@ -15,6 +15,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::bindings::policy::PolicyPluginPre;
+use super::bindings::secret_provider::SecretProviderPluginPre;
 use super::bindings::sink::AuditSinkPluginPre;
 use super::cases::Linked;
 use super::code;
@@ -22,7 +23,9 @@ use super::engine::Engines;
 use super::fault::{Fault, printable};
 use super::outside::Outside;
 use super::policy::{self, PolicyPlugin};
+use super::reach::Reaching;
 use super::scan::Kind;
+use super::secret_provider::{self, SecretProvider};
 use super::sink::{self, SinkPlugin};
 use super::snapshot::{self, Snapshot};
 pub use candidate::Candidate;
@@ -32,7 +35,9 @@ pub use error::{AdmissionError, Problem};
 /// A policy that is compiled and linked.
 pub(super) type PolicyPre = PolicyPluginPre<policy::PolicyState>;
 /// A sink that is compiled and linked.
-pub(super) type SinkPre = AuditSinkPluginPre<sink::SinkState>;
+pub(super) type SinkPre = AuditSinkPluginPre<Reaching>;
+/// A secret provider that is compiled and linked.
+pub(super) type SecretProviderPre = SecretProviderPluginPre<Reaching>;
 
 impl Engines {
     /// Admits a policy.
@@ -74,14 +79,32 @@ impl Engines {
         let pre = self.link_sink(&candidate).await?;
         let Candidate { limits, log, settings, .. } = candidate.clone();
         let plugin = SinkPlugin::new(pre.clone(), self.clock.clone(), limits, log, outside, settings).await?;
-        if let Some(cases) = &candidate.cases {
-            // A sink gives way every millisecond; it may run here, for as long as all of its admission may take.
-            let deadline = candidate.limits.compile_deadline + candidate.limits.configure_deadline;
-            let linked = Linked::Sink(pre);
-            let passing = tokio::time::timeout(deadline, cases.must_pass(self, &candidate, &linked));
-            passing.await.unwrap_or(Err(AdmissionError::CompileTimeout(deadline.as_millis())))?;
-        }
+        self.pass_cases(&candidate, Linked::Sink(pre)).await?;
         Ok(plugin)
+    }
+
+    /// Admits a secret provider. `http` says whether anything of it is granted.
+    pub async fn admit_secret_provider(
+        self: &Arc<Self>,
+        candidate: Candidate,
+        outside: Arc<dyn Outside>,
+        http: bool,
+    ) -> Result<SecretProvider, AdmissionError> {
+        let taken = candidate.clone();
+        self.on_thread(&candidate.limits, move || taken.check(Kind::SecretProvider, http, false)).await?;
+        let pre = self.link_secret_provider(&candidate).await?;
+        let Candidate { limits, log, settings, .. } = candidate.clone();
+        let plugin = SecretProvider::new(pre.clone(), self.clock.clone(), limits, log, outside, settings).await?;
+        self.pass_cases(&candidate, Linked::SecretProvider(pre)).await?;
+        Ok(plugin)
+    }
+
+    /// Of what gives way every millisecond: it may run here, for as long as all of its admission may take.
+    async fn pass_cases(&self, candidate: &Candidate, linked: Linked) -> Result<(), AdmissionError> {
+        let Some(cases) = &candidate.cases else { return Ok(()) };
+        let deadline = candidate.limits.compile_deadline + candidate.limits.configure_deadline;
+        let passing = tokio::time::timeout(deadline, cases.must_pass(self, candidate, &linked));
+        passing.await.unwrap_or(Err(AdmissionError::CompileTimeout(deadline.as_millis())))
     }
 
     /// Compiles a sink and links it.
@@ -92,6 +115,21 @@ impl Engines {
             let linker = sink::linker(&engines.sinks, taken.wasi).map_err(|error| compile_error(&error))?;
             let pre = linker.instantiate_pre(&component).map_err(|error| compile_error(&error))?;
             SinkPre::new(pre).map_err(|error| compile_error(&error))
+        });
+        linking.await
+    }
+
+    /// Compiles a secret provider and links it.
+    pub(super) async fn link_secret_provider(
+        self: &Arc<Self>,
+        candidate: &Candidate,
+    ) -> Result<SecretProviderPre, AdmissionError> {
+        let (engines, taken) = (self.clone(), candidate.clone());
+        let linking = self.on_thread(&candidate.limits, move || {
+            let component = compile(&engines.sinks, &taken.bytes)?;
+            let linker = secret_provider::linker(&engines.sinks, taken.wasi).map_err(|error| compile_error(&error))?;
+            let pre = linker.instantiate_pre(&component).map_err(|error| compile_error(&error))?;
+            SecretProviderPre::new(pre).map_err(|error| compile_error(&error))
         });
         linking.await
     }

@@ -23,3 +23,18 @@ pub(super) mod sink {
         exports: { default: async },
     });
 }
+
+/// World `secret-provider-plugin`: its imports are the sinks', so that one state serves both.
+pub(super) mod secret_provider {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "secret-provider-plugin",
+        with: {
+            "origan:codec/facts": super::sink::origan::codec::facts,
+            "origan:codec/log": super::sink::origan::codec::log,
+            "origan:codec/clock": super::sink::origan::codec::clock,
+            "origan:codec/http": super::sink::origan::codec::http,
+        },
+        exports: { default: async },
+    });
+}

@@ -1,14 +1,17 @@
-//! Cases that a plugin must answer: query → decision, batch → what was sent. `codec-plugin test` runs them, and so does the host before
+//! Cases that a plugin must answer: query → decision, batch → what was sent, references → secrets. `codec-plugin test` runs them, and so does the host before
 //! it relies on a plugin whose operator names their file.
 //!
 //! The form of the file is in `docs/PLUGINS.md`.
 
 mod run;
 mod script;
+mod secrets;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+
+use secrets::{CaseReference, ExpectedSecret};
 
 pub(super) use run::Linked;
 pub use run::{CaseOutcome, CasesFailed, made_up};
@@ -48,6 +51,7 @@ struct Case {
     settings: Option<toml::Table>,
     query: Option<CaseQuery>,
     batch: Option<CaseBatch>,
+    references: Option<Vec<CaseReference>>,
     #[serde(default)]
     http: Vec<CaseExchange>,
     #[serde(default)]
@@ -197,6 +201,8 @@ enum LinesAnswer {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 enum Expectation {
+    /// First: a list of one word would be taken for a table of one field.
+    Secrets(Vec<ExpectedSecret>),
     Word(Word),
     Problem(ExpectedProblem),
     Deny(ExpectedDenial),
@@ -290,6 +296,10 @@ mod tests {
     fn a_key_that_is_not_known_is_an_error_wherever_it_stands() {
         let case = |text: &str| Cases::parse(&format!("[[case]]\nname = \"n\"\n{text}")).map(|cases| cases.len());
         assert_eq!(case("expect = \"allow\""), Ok(1));
+        assert_eq!(
+            case("expect = [\"not-found\", { value = \"a\" }]\nreferences = [\"a#b\", { path = \"c\" }]"),
+            Ok(1)
+        );
         assert_eq!(case("expect = { deny = \"x\", reason = \"y\" }"), Ok(1));
         for text in [
             "expect = \"maybe\"",
@@ -297,6 +307,9 @@ mod tests {
             "expect = { deny = \"x\", problem = \"/y\" }",
             "expect = \"allow\"\nexpected = 1",
             "expect = \"allow\"\nquery.action = \"encrypt\"\nquery.tim = \"x\"",
+            "expect = [\"gone\"]\nreferences = [\"a#b\"]",
+            "expect = [{ value = \"a\", versoin = \"1\" }]\nreferences = [\"a\"]",
+            "expect = [\"not-found\"]\nreferences = [{ path = \"a\", feild = \"b\" }]",
             "expect = \"ok\"\nlines = [{ output = \"o\", lines = [], anser = \"ok\" }]",
             "expect = \"ok\"\nhttp = [{ metod = \"GET\", answer = \"timeout\" }]",
         ] {

@@ -21,9 +21,9 @@ pub struct Limits {
     pub compile_deadline: Duration,
     /// For `configure`.
     pub configure_deadline: Duration,
-    /// For one call: of a policy the time it computes, of a sink the wall clock.
+    /// For one call: of a policy the time it computes, of a sink or a provider the wall clock.
     pub call_deadline: Duration,
-    /// Time that one call of a sink may compute.
+    /// Time that one call of a sink or a provider may compute.
     pub compute_deadline: Duration,
     /// Of an instance, in bytes.
     pub memory_bytes: usize,
@@ -60,6 +60,11 @@ impl Limits {
             transfer_bytes: 16 << 20,
             ..Self::policy()
         }
+    }
+
+    /// What a secret provider gets unless the operator says otherwise.
+    pub fn secret_provider() -> Self {
+        Self { call_deadline: Duration::from_secs(5), ..Self::sink() }
     }
 }
 

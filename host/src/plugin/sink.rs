@@ -3,18 +3,16 @@
 use std::sync::Arc;
 
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime::{Engine, Store};
 
-use super::admission::Problem;
 use super::bindings::sink as wit;
 use super::bindings::sink::exports::origan::codec::audit_sink as exported;
-use super::bindings::sink::origan::codec::{clock, facts, http, lines, log};
-use super::engine::{Clock, TICK};
+use super::engine::Clock;
 use super::fault::{Fault, printable};
-use super::imports::{LogLevel, PluginLog};
-use super::limits::{Limits, Meter};
-use super::outside::{HttpRequest, Outside, SendError, WriteLinesError};
-use super::wasi::EmptyWasi;
+use super::imports::PluginLog;
+use super::limits::Limits;
+use super::outside::Outside;
+use super::reach::{self, ConfigureError, Reaching, problems};
 
 pub use wit::exports::origan::codec::audit_sink::Entry;
 
@@ -27,7 +25,7 @@ pub struct SinkPlugin {
 
 /// What an instance is made of.
 struct Recipe {
-    pre: wit::AuditSinkPluginPre<SinkState>,
+    pre: wit::AuditSinkPluginPre<Reaching>,
     clock: Arc<Clock>,
     limits: Limits,
     log: Arc<PluginLog>,
@@ -47,32 +45,14 @@ pub enum WriteOutcome {
 }
 
 struct Warm {
-    store: Store<SinkState>,
+    store: Store<Reaching>,
     instance: wit::AuditSinkPlugin,
-}
-
-/// What an instance of a sink has on the host's side.
-pub(super) struct SinkState {
-    meter: Meter,
-    log: Arc<PluginLog>,
-    outside: Arc<dyn Outside>,
-    /// Only `log` answers during `configure`.
-    configuring: bool,
-    /// Ticks in which it has computed, in this call.
-    ticks: u128,
-    wasi: Option<EmptyWasi>,
-}
-
-/// How `configure` of a sink ended, if not well.
-pub(super) enum ConfigureError {
-    Refused(Vec<Problem>),
-    Fault(Fault),
 }
 
 impl SinkPlugin {
     /// With an instance that has taken `settings`.
     pub(super) async fn new(
-        pre: wit::AuditSinkPluginPre<SinkState>,
+        pre: wit::AuditSinkPluginPre<Reaching>,
         clock: Arc<Clock>,
         limits: Limits,
         log: Arc<PluginLog>,
@@ -96,7 +76,7 @@ impl SinkPlugin {
 
     /// Bytes of its instance's memory; 0 while it has none.
     pub fn memory_bytes(&self) -> usize {
-        self.warm.as_ref().map_or(0, |warm| warm.store.data().meter.memory_used())
+        self.warm.as_ref().map_or(0, |warm| warm.store.data().memory_used())
     }
 
     /// Hands over a batch. After any fault the instance is gone, and the next call begins with a fresh one.
@@ -114,12 +94,11 @@ impl SinkPlugin {
                 })?
             }
         };
-        warm.store.data_mut().ticks = 0;
-        warm.store.set_epoch_deadline(1);
+        reach::begin(&mut warm.store);
         let calling = warm.instance.origan_codec_audit_sink().call_write(&mut warm.store, batch);
         let outcome = match tokio::time::timeout(self.recipe.limits.call_deadline, calling).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => return Err(Fault::of(&error, warm.store.data().meter.refused())),
+            Ok(Err(error)) => return Err(warm.store.data().fault(&error)),
             Err(_) => return Err(Fault::Timeout(", waiting in an import".into())),
         };
         let outcome = match outcome {
@@ -135,7 +114,7 @@ impl SinkPlugin {
 impl Recipe {
     async fn fresh(&self) -> Result<Warm, ConfigureError> {
         let _at_work = self.clock.begin();
-        let mut store = self.store();
+        let mut store = reach::store(self.pre.engine(), &self.limits, self.log.clone(), self.outside.clone());
         let calling = async {
             let instance = self.pre.instantiate_async(&mut store).await?;
             let outcome = instance.origan_codec_settings().call_configure(&mut store, &self.settings).await?;
@@ -145,47 +124,22 @@ impl Recipe {
             tokio::time::timeout(self.limits.configure_deadline, calling).await;
         match outcome {
             Ok(Ok((instance, Ok(())))) => {
-                store.data_mut().configuring = false;
+                store.data_mut().is_configured();
                 Ok(Warm { store, instance })
             }
-            Ok(Ok((_, Err(problems)))) => {
-                let problems = problems.into_iter();
-                let problems = problems.map(|problem| Problem { path: problem.path, message: problem.message });
-                Err(ConfigureError::Refused(problems.collect()))
+            Ok(Ok((_, Err(found)))) => {
+                Err(ConfigureError::Refused(problems(found.into_iter().map(|p| (p.path, p.message)))))
             }
-            Ok(Err(error)) => Err(ConfigureError::Fault(Fault::of(&error, store.data().meter.refused()))),
+            Ok(Err(error)) => Err(ConfigureError::Fault(store.data().fault(&error))),
             Err(_) => Err(ConfigureError::Fault(Fault::Timeout(" in `configure`".into()))),
         }
-    }
-
-    fn store(&self) -> Store<SinkState> {
-        let state = SinkState {
-            meter: Meter::new(&self.limits),
-            log: self.log.clone(),
-            outside: self.outside.clone(),
-            configuring: true,
-            ticks: 0,
-            wasi: None,
-        };
-        let mut store = Store::new(self.pre.engine(), state);
-        store.limiter(|state| &mut state.meter);
-        store.set_hostcall_fuel(self.limits.transfer_bytes);
-        store.set_epoch_deadline(1);
-        let budget = self.limits.compute_deadline.as_millis() / TICK.as_millis();
-        // Called only while the guest computes: time in which it waits for the network is not its own.
-        store.epoch_deadline_callback(move |mut context| {
-            let state = context.data_mut();
-            state.ticks += 1;
-            Ok(if state.ticks > budget { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
-        });
-        store
     }
 }
 
 /// A linker with the imports of the world, and WASI if it is granted.
-pub(super) fn linker(engine: &Engine, wasi: bool) -> wasmtime::Result<Linker<SinkState>> {
+pub(super) fn linker(engine: &Engine, wasi: bool) -> wasmtime::Result<Linker<Reaching>> {
     let mut linker = Linker::new(engine);
-    wit::AuditSinkPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut SinkState| state)?;
+    wit::AuditSinkPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut Reaching| state)?;
     if wasi {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     }
@@ -200,66 +154,4 @@ fn plausible(mut rejected: Vec<(u64, String)>, batch: &[Entry]) -> Result<Vec<(u
         return Err(Fault::BadAnswer(format!("it rejected record {seq}, which it was not given")));
     }
     Ok(rejected.into_iter().map(|(seq, why)| (seq, printable(&why))).collect())
-}
-
-impl facts::Host for SinkState {}
-
-impl log::Host for SinkState {
-    fn emit(&mut self, level: log::Level, message: String, fields: Vec<log::Attribute>) {
-        let level = match level {
-            log::Level::Debug => LogLevel::Debug,
-            log::Level::Info => LogLevel::Info,
-            log::Level::Warn => LogLevel::Warn,
-            log::Level::Error => LogLevel::Error,
-        };
-        self.log.emit(level, &message, fields.iter().map(|field| (&*field.name, &*field.value)));
-    }
-}
-
-impl clock::Host for SinkState {
-    fn now(&mut self) -> u64 {
-        self.outside.now_ms()
-    }
-}
-
-impl lines::Host for SinkState {
-    async fn write(&mut self, output: String, lines: Vec<String>) -> Result<(), lines::WriteError> {
-        if self.configuring {
-            return Err(lines::WriteError::NotGranted("nothing is written during `configure`".into()));
-        }
-        self.outside.write_lines(output, lines).await.map_err(|error| match error {
-            WriteLinesError::NotGranted(why) => lines::WriteError::NotGranted(why),
-            WriteLinesError::Unavailable(why) => lines::WriteError::Unavailable(why),
-            WriteLinesError::TooLong(index) => lines::WriteError::TooLong(index),
-            WriteLinesError::Malformed(index) => lines::WriteError::Malformed(index),
-        })
-    }
-}
-
-impl http::Host for SinkState {
-    async fn send(&mut self, request: http::Request) -> Result<http::Response, http::SendError> {
-        if self.configuring {
-            return Err(http::SendError::NotGranted("nothing is sent during `configure`".into()));
-        }
-        let http::Request { method, url, headers, body, credential } = request;
-        let headers = headers.into_iter().map(|header| (header.name, header.value)).collect();
-        let outcome = self.outside.send(HttpRequest { method, url, headers, body, credential }).await;
-        let response = outcome.map_err(|error| match error {
-            SendError::NotGranted(why) => http::SendError::NotGranted(why),
-            SendError::InvalidRequest(why) => http::SendError::InvalidRequest(why),
-            SendError::Connect(why) => http::SendError::Connect(why),
-            SendError::Tls(why) => http::SendError::Tls(why),
-            SendError::Timeout => http::SendError::Timeout,
-            SendError::TooLarge(bytes) => http::SendError::TooLarge(bytes),
-            SendError::Protocol(why) => http::SendError::Protocol(why),
-        })?;
-        let headers = response.headers.into_iter().map(|(name, value)| http::Header { name, value }).collect();
-        Ok(http::Response { status: response.status, headers, body: response.body })
-    }
-}
-
-impl wasmtime_wasi::WasiView for SinkState {
-    fn ctx(&mut self) -> wasmtime_wasi::WasiCtxView<'_> {
-        self.wasi.get_or_insert_with(EmptyWasi::timed).view()
-    }
 }

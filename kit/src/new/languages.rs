@@ -28,6 +28,7 @@ impl Language {
         match (self, kind) {
             (Self::Rust, Kind::Policy) => Some(RUST_POLICY),
             (Self::Rust, Kind::AuditSink) => Some(RUST_SINK),
+            (Self::Rust, Kind::SecretProvider) => Some(RUST_SECRET_PROVIDER),
             (Self::JavaScript, Kind::Policy) => Some(JAVASCRIPT_POLICY),
             (Self::JavaScript, Kind::AuditSink) => Some(JAVASCRIPT_SINK),
             (Self::Python, Kind::Policy) => Some(PYTHON_POLICY),
@@ -66,6 +67,7 @@ impl Language {
 pub(super) fn stem_of(kind: Kind) -> (&'static str, &'static str) {
     match kind {
         Kind::AuditSink => ("sink", "what is written where"),
+        Kind::SecretProvider => ("provider", "what is asked for a reference"),
         _ => ("policy", "what is decided"),
     }
 }
@@ -91,6 +93,15 @@ const RUST_SINK: &[File] = &[
     SINK_CASES,
     ("src/lib.rs", include_str!("../../templates/audit-sink/src/lib.rs")),
     ("src/sink.rs", include_str!("../../templates/audit-sink/src/sink.rs")),
+    GITIGNORE,
+];
+
+const RUST_SECRET_PROVIDER: &[File] = &[
+    ("Cargo.toml", include_str!("../../templates/secret-provider/Cargo.toml.in")),
+    ("README.md", include_str!("../../templates/secret-provider/README.md.in")),
+    ("cases.toml", include_str!("../../templates/secret-provider/cases.toml")),
+    ("src/lib.rs", include_str!("../../templates/secret-provider/src/lib.rs")),
+    ("src/provider.rs", include_str!("../../templates/secret-provider/src/provider.rs")),
     GITIGNORE,
 ];
 

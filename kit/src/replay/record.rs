@@ -24,6 +24,7 @@ pub(super) struct Record {
     pub(super) deployment_id: Option<String>,
     pub(super) caller: RecordedCaller,
     pub(super) variables: Vec<String>,
+    external: Vec<External>,
     pub(super) facts: Facts,
     pub(super) decisions: BTreeMap<String, String>,
     pub(super) policy: Option<DecidedBy>,
@@ -40,13 +41,22 @@ pub(super) struct RecordedCaller {
     pub(super) method: String,
 }
 
+/// A variable whose value lives elsewhere.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct External {
+    name: String,
+    provider: String,
+    reference: String,
+}
+
 /// What policies were told of, beyond the rest of the record.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Facts {
     deployment: Option<Deployment>,
     plain_variables: Vec<String>,
-    /// Of the secrets, then of the plain variables.
+    /// Of the secrets, then of the plain variables, then 0 for each external one.
     sizes: Vec<u32>,
     /// Of the secrets; 0 for one that names none.
     versions: Vec<u32>,
@@ -117,24 +127,26 @@ impl Record {
         Ok(DeploymentFact::Known(KnownDeployment { id, project_id, created, attributes: &[] }))
     }
 
-    /// Secrets in the order given, then plain variables in the order given.
+    /// Secrets in the order given, then plain variables in the order given, then external ones.
     fn variables(&self) -> Result<Vec<Variable<'_>>, Missing> {
         let Facts { plain_variables, sizes, versions, .. } = &self.facts;
-        let count = self.variables.len() + plain_variables.len();
+        let count = self.variables.len() + plain_variables.len() + self.external.len();
         // No sizes: nothing was listed, or there was nothing to list. Only these operations touch no variable that is not named.
         let lists_all = !matches!(&*self.operation, "encrypt-all" | "decrypt-all");
         if sizes.len() != count || versions.len() != self.variables.len() || (count == 0 && !lists_all) {
             return Err(Missing::Variables);
         }
-        let secrets = self.variables.iter().zip(versions).map(|(name, version)| (name, "secret", *version));
-        let plain = plain_variables.iter().map(|name| (name, "plain", 0));
-        let variables = secrets.chain(plain).zip(sizes).map(|((name, kind, version), size_bytes)| Variable {
+        let secrets = self.variables.iter().zip(versions).map(|(name, version)| (name, "secret", *version, None));
+        let plain = plain_variables.iter().map(|name| (name, "plain", 0, None));
+        let external = self.external.iter().map(|external| (&external.name, "external", 0, Some(external)));
+        let variables = secrets.chain(plain).chain(external).zip(sizes);
+        let variables = variables.map(|((name, kind, version, external), size_bytes)| Variable {
             name,
             kind,
             key_version: Some(version).filter(|version| *version > 0),
             size_bytes: *size_bytes,
-            provider: None,
-            reference: None,
+            provider: external.map(|external| &*external.provider),
+            reference: external.map(|external| &*external.reference),
         });
         Ok(variables.collect())
     }

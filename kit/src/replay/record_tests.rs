@@ -33,6 +33,22 @@ async fn a_record_holds_the_query_that_it_was_made_of() {
 }
 
 #[tokio::test]
+async fn variables_that_live_elsewhere_come_last_with_where_they_are() {
+    let external = r#""external":[{"name":"FAR","provider":"vault","reference":"secret/data/app#a","askedVersion":"1","version":"1"}],"facts""#;
+    let json = DECRYPT_ALL.replace(r#""facts""#, external).replace("[96,80,4]", "[96,80,4,0]");
+    let asking = record(&json).with_query(Lookups::VARIABLES, async |query| {
+        let last = query.variables.last().expect("four");
+        assert_eq!((query.variables.len(), last.name, last.kind, last.size_bytes), (4, "FAR", "external", 0));
+        assert_eq!((last.provider, last.reference), (Some("vault"), Some("secret/data/app#a")));
+        assert_eq!(query.variables[2].provider, None);
+    });
+    asking.await.expect("decidable");
+    // Nobody had asked for variables then.
+    let unasked = json.replace("[96,80,4,0]", "[]").replace(r#""versions":[2,0]"#, r#""versions":[]"#);
+    assert_eq!(asked(&unasked, Lookups::VARIABLES).await, Err(Missing::Variables));
+}
+
+#[tokio::test]
 async fn a_policy_is_told_only_what_it_needs() {
     let text = asked(DECRYPT_ALL, Lookups::empty()).await.expect("decidable");
     assert!(!text.contains("DATABASE_URL") && !text.contains("d-1"), "{text}");

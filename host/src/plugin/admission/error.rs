@@ -3,8 +3,8 @@
 use super::digest::Sha256Digest;
 use crate::plugin::cases::CasesFailed;
 use crate::plugin::fault::{Fault, printable};
+use crate::plugin::reach::ConfigureError;
 use crate::plugin::scan::{Kind, ScanError};
-use crate::plugin::sink::ConfigureError;
 
 /// Problems with settings that are told; one is enough to refuse.
 const PROBLEMS_MAX: usize = 20;

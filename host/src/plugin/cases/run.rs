@@ -7,7 +7,7 @@ use super::{
     CASE_CHAIN, CASE_TIME_MS, Case, CaseBatch, CaseCaller, CaseQuery, CaseVariable, Cases, Example, Expectation,
     ExpectedRetry, RetryAfter, Word,
 };
-use crate::plugin::admission::{AdmissionError, Candidate, PolicyPre, Problem, SinkPre};
+use crate::plugin::admission::{AdmissionError, Candidate, PolicyPre, Problem, SecretProviderPre, SinkPre};
 use crate::plugin::engine::Engines;
 use crate::plugin::fault::printable;
 use crate::plugin::policy::{Attribute, Caller, Decision, DeploymentFact, KnownDeployment, Lookups, Query, Variable};
@@ -38,7 +38,7 @@ pub struct CasesFailed {
 }
 
 impl Cases {
-    /// Runs all of them on a policy or a sink, whichever `candidate` is; each is told to `tell` as it ends.
+    /// Runs all of them on a plugin of whichever kind `candidate` is; each is told to `tell` as it ends.
     pub async fn run(
         &self,
         engines: &Arc<Engines>,
@@ -47,6 +47,7 @@ impl Cases {
     ) -> Result<Vec<CaseOutcome>, AdmissionError> {
         let linked = match Scan::of(&candidate.bytes, candidate.limits.function_bytes)?.kind {
             Kind::AuditSink => Linked::Sink(engines.link_sink(candidate).await?),
+            Kind::SecretProvider => Linked::SecretProvider(engines.link_secret_provider(candidate).await?),
             _ => Linked::Policy(engines.link_policy(candidate).await?),
         };
         self.run_linked(engines, candidate, &linked, tell).await
@@ -63,6 +64,7 @@ impl Cases {
         for case in &self.cases {
             let complaints = match linked {
                 Linked::Sink(pre) => self.run_on_sink(case, engines, candidate, pre).await?,
+                Linked::SecretProvider(pre) => self.run_on_secret_provider(case, engines, candidate, pre).await?,
                 Linked::Policy(pre) => self.run_on_policy(case, engines, candidate, pre).await?,
             };
             let outcome = CaseOutcome { name: case.name.clone(), complaints };
@@ -147,6 +149,7 @@ impl Cases {
 pub(in crate::plugin) enum Linked {
     Policy(PolicyPre),
     Sink(SinkPre),
+    SecretProvider(SecretProviderPre),
 }
 
 impl Example<'_> {
@@ -171,7 +174,7 @@ impl Example<'_> {
 }
 
 impl Case {
-    fn complaints_of_problems(&self, problems: &[Problem]) -> Vec<String> {
+    pub(super) fn complaints_of_problems(&self, problems: &[Problem]) -> Vec<String> {
         match &self.expect {
             Expectation::Problem(expected) if problems.iter().any(|found| found.path == expected.problem) => Vec::new(),
             _ => problems
@@ -210,7 +213,7 @@ impl Case {
         self.complaint(is_right, outcome)
     }
 
-    fn complaint(&self, is_right: bool, found: &impl std::fmt::Debug) -> Vec<String> {
+    pub(super) fn complaint(&self, is_right: bool, found: &impl std::fmt::Debug) -> Vec<String> {
         if is_right { Vec::new() } else { vec![format!("expected {:?}, and it answered {found:?}", self.expect)] }
     }
 }
