@@ -1,7 +1,7 @@
 //! What an answer means for the records that were sent.
 
+use guest_parts::http::wait_ms;
 use guest_parts::json::parse;
-use guest_parts::time::http_date;
 use serde_json::Value;
 
 use crate::bulk;
@@ -33,8 +33,6 @@ pub enum Fate {
     Misconfigured(String),
 }
 
-/// A collector that asks for more is asked again all the same.
-const LONGEST_WAIT_MS: u64 = 3_600_000;
 /// How much of an answer is told to the operator.
 const TOLD_CHARS: usize = 200;
 
@@ -69,16 +67,6 @@ pub fn told(text: &[u8]) -> String {
 fn blames_an_event(body: &[u8]) -> bool {
     let code = parse(body).ok().and_then(|answer| answer.get("code").and_then(Value::as_u64));
     code.is_none_or(|code| matches!(code, 6 | 12 | 13 | 15))
-}
-
-/// RFC 9110 section 10.2.3: seconds, or a date. None where it says "now": then the host's back-off is kinder.
-fn wait_ms(retry_after: Option<&str>, now_ms: u64) -> Option<u32> {
-    let text = retry_after?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => seconds.saturating_mul(1_000),
-        Err(_) => http_date(text)?.saturating_sub(now_ms),
-    };
-    u32::try_from(wait.min(LONGEST_WAIT_MS)).ok().filter(|wait| *wait > 0)
 }
 
 #[cfg(test)]
@@ -134,26 +122,6 @@ mod tests {
         assert_eq!(of(&bulk, 200, "<html>welcome</html>"), "misconfigured");
         assert_eq!(of(&bulk, 400, "illegal_argument_exception"), "misconfigured");
         assert_eq!(of(&bulk, 413, ""), "refused");
-    }
-
-    #[test]
-    fn waits_are_seconds_or_dates_and_bounded() {
-        let now_ms = 784_111_770_000;
-        for (text, wait) in [
-            ("5", Some(5_000)),
-            (" 120 ", Some(120_000)),
-            ("0", None),
-            ("-1", None),
-            ("soon", None),
-            ("18446744073709551615", Some(3_600_000)),
-            ("99999999999999999999", None),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(7_000)),
-            ("Sun, 06 Nov 1994 08:49:30 GMT", None),
-            ("Sun, 06 Nov 2094 08:49:37 GMT", Some(3_600_000)),
-        ] {
-            assert_eq!(wait_ms(Some(text), now_ms), wait, "{text}");
-        }
-        assert_eq!(wait_ms(None, now_ms), None);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use guest_parts::http::Url;
 use guest_parts::settings::{Problem, Table, read};
 
 use crate::mapping::{Format, Mapping};
-use crate::target::{Headers, Url};
+use crate::target::Headers;
 
 /// The sink, as configured.
 #[derive(Debug, PartialEq, Eq)]

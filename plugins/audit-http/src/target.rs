@@ -1,13 +1,9 @@
-//! Where to, and with which headers: what can be known to be wrong before the first request.
+//! With which headers: what can be known to be wrong before the first request.
 
 use std::collections::BTreeMap;
 
 use guest_parts::settings::{Problem, Setting, below};
 use serde_json::Value;
-
-/// An absolute URL, `http` or `https`, without userinfo or fragment: what the host's interface takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Url(pub String);
 
 /// Headers beside those of the mapping and the host, names in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,16 +28,6 @@ const REFUSED: [&str; 15] = [
     "upgrade",
 ];
 
-impl Setting for Url {
-    fn read(value: &Value, path: &str) -> Result<Self, Problem> {
-        let text = String::read(value, path)?;
-        match wrong_with_url(&text) {
-            None => Ok(Self(text)),
-            Some(what) => Err(Problem::new(path, what.to_owned())),
-        }
-    }
-}
-
 impl Setting for Headers {
     fn read(value: &Value, path: &str) -> Result<Self, Problem> {
         let mut headers = BTreeMap::new();
@@ -56,23 +42,6 @@ impl Setting for Headers {
         }
         Ok(Self(headers))
     }
-}
-
-fn wrong_with_url(text: &str) -> Option<&'static str> {
-    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
-        return Some("must begin with http:// or https://");
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if authority.is_empty() || authority.starts_with(':') {
-        return Some("has no host");
-    }
-    if authority.contains('@') {
-        return Some("must not hold a user or password: bind a credential instead");
-    }
-    if text.contains('#') {
-        return Some("must not have a fragment");
-    }
-    (!text.bytes().all(|b| b.is_ascii_graphic())).then_some("must be printable ASCII without a space")
 }
 
 fn wrong_with_header(lower: &str, text: &str) -> Option<&'static str> {
@@ -93,35 +62,6 @@ fn wrong_with_header(lower: &str, text: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_are_what_the_host_sends_to() {
-        for text in [
-            "http://c.test",
-            "https://c.test:8088/services/collector/event?x=1",
-            "http://[::1]:3100/",
-            "https://c.test/a@b",
-        ] {
-            assert!(Url::read(&Value::from(text), "/url").is_ok(), "{text}");
-        }
-        for text in [
-            "",
-            "c.test",
-            "ftp://c.test",
-            "HTTP://c.test",
-            "http://",
-            "http:///x",
-            "http://:80/",
-            "http://u:p@c.test/",
-            "http://u@c.test?x",
-            "http://c.test/#x",
-            "http://c.test/a b",
-            "http://c.test/\n",
-            "http://ü.test/",
-        ] {
-            assert!(Url::read(&Value::from(text), "/url").is_err(), "{text:?}");
-        }
-    }
 
     #[test]
     fn headers_are_the_operators_or_refused() {

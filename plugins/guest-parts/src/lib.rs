@@ -2,15 +2,20 @@
 //!
 //! - [`settings`]: one JSON object, read strictly; every fault is named by a JSON pointer (RFC 6901).
 //! - [`duration`], [`pattern`], [`action`], [`code`]: what settings are made of.
+//! - [`http`]: URLs, and waits that servers ask for.
 //! - [`json`]: JSON, no deeper than a small stack can follow.
 //! - [`time`]: RFC 3339 and the calendar.
 //! - [`delivery`]: lines to one output, with what becomes of each.
+//! - [`secret`]: what secret providers have in common.
 
 pub mod action;
 pub mod code;
 pub mod delivery;
 pub mod duration;
+pub mod http;
 pub mod json;
 pub mod pattern;
+pub mod secret;
+mod secret_guest;
 pub mod settings;
 pub mod time;

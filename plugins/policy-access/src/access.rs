@@ -28,6 +28,8 @@ pub struct Row {
     pub projects: Vec<Project>,
     /// Names of variables.
     pub variables: Vec<Pattern>,
+    /// Where those of them may live that live elsewhere, as `provider:reference`; `{project}` stands for the call's.
+    pub external: Vec<String>,
 }
 
 /// What a row does.
@@ -57,9 +59,30 @@ pub struct Call<'a> {
     pub action: &'a str,
     /// Of which project, if any is known.
     pub project: Option<&'a str>,
-    /// The names of all variables it touches; an empty one is not known.
-    pub variables: Vec<&'a str>,
+    /// All variables it touches.
+    pub variables: Vec<Variable<'a>>,
 }
+
+/// A variable that a call touches.
+#[derive(Debug)]
+pub struct Variable<'a> {
+    /// Its name; an empty one is not known.
+    pub name: &'a str,
+    /// Where it lives, if that is elsewhere.
+    pub external: Option<Place<'a>>,
+}
+
+/// A secret of a provider.
+#[derive(Debug)]
+pub struct Place<'a> {
+    /// Whose.
+    pub provider: &'a str,
+    /// What it is asked for.
+    pub reference: &'a str,
+}
+
+/// Stands for the call's project in patterns of places. An id of a project holds no `*` and no `/`.
+const PROJECT: &str = "{project}";
 
 impl Access {
     /// Whether `call` is allowed, or why not.
@@ -104,14 +127,39 @@ impl Row {
             && self.projects.iter().any(|project| project.matches(call.project, self.effect))
     }
 
-    /// Whether it covers the variable `name`.
-    pub(crate) fn covers(&self, name: &str) -> bool {
-        self.variables.iter().any(|pattern| pattern.matches(name))
+    /// Whether it covers `variable`. One that lives elsewhere is allowed only by a row that says where, for its name is only what the
+    /// caller calls it; and a row that says where denies nothing else.
+    pub(crate) fn covers(&self, variable: &Variable, project: Option<&str>) -> bool {
+        let is_named = self.variables.iter().any(|pattern| pattern.matches(variable.name));
+        let is_there = match (&variable.external, self.effect) {
+            (None, Effect::Allow) => true,
+            (None, Effect::Deny) => self.external.is_empty(),
+            (Some(_), Effect::Deny) if self.external.is_empty() => true,
+            (Some(place), _) => self.external.iter().any(|pattern| place.matches(pattern, project)),
+        };
+        is_named && is_there
+    }
+
+    /// Whether it is about secrets that live elsewhere, and nothing else.
+    pub(crate) fn is_external_only(&self) -> bool {
+        self.effect == Effect::Deny && !self.external.is_empty()
     }
 
     /// Whether it covers every variable there is.
     pub(crate) fn covers_all(&self) -> bool {
         self.variables.iter().any(Pattern::is_any)
+    }
+}
+
+impl Place<'_> {
+    /// A pattern with `{project}` is none where the project is not known.
+    fn matches(&self, pattern: &str, project: Option<&str>) -> bool {
+        let pattern = match (pattern.contains(PROJECT), project) {
+            (false, _) => Pattern::new(pattern),
+            (true, Some(project)) => Pattern::new(&pattern.replace(PROJECT, project)),
+            (true, None) => return false,
+        };
+        pattern.matches(&format!("{}:{}", self.provider, self.reference))
     }
 }
 
@@ -144,7 +192,47 @@ mod tests {
     ) -> Result<(), String> {
         let json = serde_json::json!({ "table": table }).to_string();
         let access = parse(&json).unwrap();
-        access.decide(&Call { caller, action, project, variables: variables.to_vec() })
+        let variables = variables.iter().map(|name| match name.split_once('@') {
+            None => Variable { name, external: None },
+            Some((name, place)) => {
+                let (provider, reference) = place.split_once(':').expect("provider:reference");
+                Variable { name, external: Some(Place { provider, reference }) }
+            }
+        });
+        access.decide(&Call { caller, action, project, variables: variables.collect() })
+    }
+
+    #[test]
+    fn what_lives_elsewhere_is_allowed_by_a_row_that_says_where() {
+        let ask = |table: &str, variable: &str| {
+            decide(table, "runner", "decrypt-all", Some("shop"), &[variable, "OWN"]).is_ok()
+        };
+        let bound = "runner | decrypt-all | * | * | vault:secret/data/{project}/*, aws:shop-*";
+        assert!(ask(bound, "A@vault:secret/data/shop/app#a"));
+        assert!(ask(bound, "A@aws:shop-db#password"));
+        for other in ["A@vault:secret/data/bank/app#a", "A@vault:secret/data/shop", "A@azure:shop-db", "A@aws:bank"] {
+            assert!(!ask(bound, other), "{other}");
+        }
+        // Everything of ours, and nothing of anybody else's.
+        assert!(!ask("runner | * | * | *", "A@vault:secret/data/shop/app#a"));
+        assert!(ask("runner | * | * | *", "A"));
+        assert!(!ask("runner | * | * | B, OWN | *", "A@vault:x"));
+        assert!(decide("runner | * | - | * | *:{project}*", "runner", "decrypt-all", None, &["A@vault:x"]).is_err());
+    }
+
+    #[test]
+    fn a_denying_row_that_says_where_denies_that_and_one_that_does_not_denies_by_name() {
+        let ask = |deny: &str, variable: &str| {
+            let table = format!("* | * | * | * | *\n! * | * | * | {deny}");
+            decide(&table, "runner", "decrypt-all", Some("shop"), &[variable]).is_ok()
+        };
+        assert!(!ask("* | *:*/root/*", "A@vault:secret/data/root/x"));
+        assert!(ask("* | *:*/root/*", "A@vault:secret/data/shop/x"));
+        assert!(ask("* | *:*/root/*", "A"));
+        assert!(!ask("ADMIN_*", "ADMIN_KEY@vault:secret/data/shop/x"));
+        // Nor does it deny a DEK.
+        let table = "* | * | * | * \n! * | * | * | * | *:*";
+        assert!(decide(table, "runner", "decrypt-dek", Some("shop"), &[]).is_ok());
     }
 
     #[test]

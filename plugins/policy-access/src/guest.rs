@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::access::{Access, Call};
+use crate::access::{Access, Call, Place, Variable};
 use crate::settings::parse;
 
 use bindings::exports::origan::codec::policy::{self, Decision, Denial, Lookups, Query};
@@ -44,13 +44,23 @@ impl policy::Guest for Guest {
             caller: &query.caller.name,
             action: &query.action,
             project: query.project_id.as_deref(),
-            variables: query.variables.iter().map(|variable| variable.name.as_str()).collect(),
+            variables: query.variables.iter().map(as_touched).collect(),
         };
         match access.decide(&call) {
             Ok(()) => Decision::Allow,
             Err(reason) => deny(access.deny_code.as_str(), reason),
         }
     }
+}
+
+/// Whatever names a provider or a reference lives elsewhere, and what says that it does names both.
+fn as_touched(variable: &bindings::origan::codec::facts::Variable) -> Variable<'_> {
+    let is_external = variable.kind == "external" || variable.provider.is_some() || variable.reference.is_some();
+    let external = is_external.then(|| Place {
+        provider: variable.provider.as_deref().unwrap_or_default(),
+        reference: variable.reference.as_deref().unwrap_or_default(),
+    });
+    Variable { name: &variable.name, external }
 }
 
 fn deny(code: &str, reason: String) -> Decision {

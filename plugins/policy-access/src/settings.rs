@@ -38,7 +38,11 @@ fn rule(table: &mut Table) -> Option<Row> {
     let actions = column::<ActionPattern>(table, "actions");
     let projects = column::<Project>(table, "projects");
     let variables = column::<Pattern>(table, "variables");
-    Some(Row { effect, callers: callers?, actions: actions?, projects: projects?, variables: variables? })
+    let external = match table.has("external") {
+        true => column::<Text>(table, "external")?.into_iter().map(|text| text.0).collect(),
+        false => Vec::new(),
+    };
+    Some(Row { effect, callers: callers?, actions: actions?, projects: projects?, variables: variables?, external })
 }
 
 fn column<T: Setting>(table: &mut Table, key: &str) -> Option<Vec<T>> {
@@ -47,6 +51,16 @@ fn column<T: Setting>(table: &mut Table, key: &str) -> Option<Vec<T>> {
         table.problem(key, "is empty: the rule would never apply".to_owned());
     }
     Some(patterns)
+}
+
+/// A pattern of places.
+struct Text(String);
+
+impl Setting for Text {
+    fn read(value: &Value, path: &str) -> Result<Self, Problem> {
+        let text = String::read(value, path)?;
+        text::place(&text).map(Self).map_err(|what| Problem::new(path, what))
+    }
 }
 
 impl Setting for Project {
@@ -72,9 +86,9 @@ mod tests {
         let rules = parse(
             r#"{"rules": [
                 {"callers": ["runner"], "actions": ["decrypt-*"], "projects": ["shop-*", "-"], "variables": ["*"]},
-                {"callers": ["*"], "actions": ["*"], "projects": ["*"], "variables": ["A", "B"], "effect": "deny"}]}"#,
+                {"callers": ["*"], "actions": ["*"], "projects": ["*"], "variables": ["A", "B"], "external": ["v:a", "w:*"], "effect": "deny"}]}"#,
         );
-        let table = parse(r#"{"table": "runner | decrypt-* | shop-*, - | *\n!* | * | * | A, B"}"#);
+        let table = parse(r#"{"table": "runner | decrypt-* | shop-*, - | *\n!* | * | * | A, B | v:a, w:*"}"#);
         assert_eq!(rules.unwrap().rows, table.unwrap().rows);
     }
 
@@ -90,6 +104,8 @@ mod tests {
             (format!(r#"{{"rules": [{{{whole}, "variables": ["x", ""]}}]}}"#), "/rules/0/variables/1"),
             (format!(r#"{{"rules": [{{{whole}, "variables": ["x"], "variable": "y"}}]}}"#), "/rules/0/variable"),
             (format!(r#"{{"rules": [{{{whole}, "variables": ["x"], "effect": "permit"}}]}}"#), "/rules/0/effect"),
+            (format!(r#"{{"rules": [{{{whole}, "variables": ["x"], "external": []}}]}}"#), "/rules/0/external"),
+            (format!(r#"{{"rules": [{{{whole}, "variables": ["x"], "external": ["x"]}}]}}"#), "/rules/0/external/0"),
             (r#"{"table": "a | b | c | d"}"#.to_owned(), "/table"),
             (r#"{"table": "", "deny_code": "No!"}"#.to_owned(), "/deny_code"),
             (r#"{"table": "", "tables": ""}"#.to_owned(), "/tables"),

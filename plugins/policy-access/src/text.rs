@@ -1,4 +1,5 @@
-//! The table as text, one row a line: `caller | action | project | variables`, with commas within a cell.
+//! The table as text, one row a line: `caller | action | project | variables`, and `| external` where it is about secrets that live
+//! elsewhere; with commas within a cell.
 
 use guest_parts::action::ActionPattern;
 use guest_parts::pattern::Pattern;
@@ -27,12 +28,31 @@ pub fn project(text: &str) -> Project {
     if text == "-" { Project::None } else { Project::Named(Pattern::new(text)) }
 }
 
+/// A cell of places, one pattern of it.
+pub fn place(text: &str) -> Result<String, String> {
+    let is_place =
+        text == "*" || text.split_once(':').is_some_and(|(provider, what)| !provider.is_empty() && !what.is_empty());
+    if is_place {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not provider:reference, such as vault:secret/data/*"))
+    }
+}
+
 fn row(line: &str) -> Result<Row, String> {
     let (effect, line) = line.strip_prefix('!').map_or((Effect::Allow, line), |rest| (Effect::Deny, rest));
     let cells: Vec<&str> = line.split('|').collect();
-    let [callers, actions, projects, variables] = cells.as_slice() else {
-        let count = cells.len();
-        return Err(format!("{count} cells, and must be 4: caller | action | project | variables"));
+    let (callers, actions, projects, variables, external) = match cells.as_slice() {
+        [callers, actions, projects, variables] => (callers, actions, projects, variables, None),
+        [callers, actions, projects, variables, external] => (callers, actions, projects, variables, Some(external)),
+        _ => {
+            let count = cells.len();
+            return Err(format!("{count} cells, and must be 4 or 5: caller | action | project | variables | external"));
+        }
+    };
+    let external = match external {
+        None => Vec::new(),
+        Some(cell) => names(cell, "external")?.map(place).collect::<Result<_, _>>()?,
     };
     Ok(Row {
         effect,
@@ -40,6 +60,7 @@ fn row(line: &str) -> Result<Row, String> {
         actions: names(actions, "action")?.map(ActionPattern::parse).collect::<Result<_, _>>()?,
         projects: names(projects, "project")?.map(project).collect(),
         variables: names(variables, "variables")?.map(Pattern::new).collect(),
+        external,
     })
 }
 
@@ -79,9 +100,9 @@ mod tests {
 
     #[test]
     fn every_wrong_line_is_named() {
-        let text = "a | encrypt | b\na | decript | b | c\n\na | encrypt | | c\na | encrypt | b | c | d\na,, | encrypt | b | c\nok | * | * | *";
+        let text = "a | encrypt | b\na | decript | b | c\n\na | encrypt | | c\na | encrypt | b | c | d\na | encrypt | b | c | d:e | f\na,, | encrypt | b | c\nok | * | * | *";
         let wrong = rows(text).unwrap_err();
         let lines: Vec<&str> = wrong.iter().filter_map(|what| what.split(':').next()).collect();
-        assert_eq!(lines, ["line 1", "line 2", "line 4", "line 5", "line 6"]);
+        assert_eq!(lines, ["line 1", "line 2", "line 4", "line 5", "line 6", "line 7"]);
     }
 }

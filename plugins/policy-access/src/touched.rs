@@ -1,11 +1,11 @@
 //! What a call touches, where it does not say so itself: doubt never allows.
 
-use crate::access::{Call, Row};
+use crate::access::{Call, Row, Variable};
 
 /// Which variables a call is about.
 pub(crate) enum Touched<'a> {
     /// These.
-    Named(&'a [&'a str]),
+    Named(&'a [Variable<'a>], Option<&'a str>),
     /// None at all, for certain: a call on all variables of a worker that has none.
     Nothing,
     /// Any of the project's: what the call hands out or opens is not tied to a name.
@@ -27,7 +27,7 @@ impl<'a> Touched<'a> {
             (_, "decrypt-dek" | "generate-dek") => Self::Any,
             ([], "encrypt-all" | "decrypt-all") => Self::Nothing,
             ([], _) => Self::Any,
-            (names, _) => Self::Named(names),
+            (variables, _) => Self::Named(variables, call.project),
         }
     }
 
@@ -35,16 +35,26 @@ impl<'a> Touched<'a> {
     pub(crate) fn first_failing(&self, allowing: &[&Row], denying: &[&Row]) -> Option<Failing> {
         match self {
             // Touches nothing, so that only a row about everything denies it.
-            Self::Nothing if denying.iter().any(|row| row.covers_all()) => Some(Failing::Denied("anything".to_owned())),
+            Self::Nothing if denying.iter().any(|row| row.covers_all() && !row.is_external_only()) => {
+                Some(Failing::Denied("anything".to_owned()))
+            }
             Self::Nothing => None,
             Self::Any => any_failing("the DEK or an unnamed value", allowing, denying),
-            Self::Named(names) => names.iter().find_map(|name| match *name {
-                "" => any_failing("a variable without a name", allowing, denying),
-                name if denying.iter().any(|row| row.covers(name)) => {
-                    Some(Failing::Denied(format!("variable {name:?}")))
+            Self::Named(variables, project) => variables.iter().find_map(|variable| {
+                if variable.name.is_empty() && variable.external.is_none() {
+                    return any_failing("a variable without a name", allowing, denying);
                 }
-                name if allowing.iter().any(|row| row.covers(name)) => None,
-                name => Some(Failing::Uncovered(format!("variable {name:?}"))),
+                let told = || match &variable.external {
+                    None => format!("variable {:?}", variable.name),
+                    Some(place) => {
+                        format!("variable {:?}, {} of {:?},", variable.name, place.reference, place.provider)
+                    }
+                };
+                if denying.iter().any(|row| row.covers(variable, *project)) {
+                    return Some(Failing::Denied(told()));
+                }
+                let is_covered = allowing.iter().any(|row| row.covers(variable, *project));
+                (!is_covered).then(|| Failing::Uncovered(told()))
             }),
         }
     }
@@ -52,7 +62,7 @@ impl<'a> Touched<'a> {
 
 /// What may be any variable is denied by a row for one, and allowed only by a row for all.
 fn any_failing(what: &str, allowing: &[&Row], denying: &[&Row]) -> Option<Failing> {
-    if !denying.is_empty() {
+    if denying.iter().any(|row| !row.is_external_only()) {
         return Some(Failing::Denied(what.to_owned()));
     }
     (!allowing.iter().any(|row| row.covers_all())).then(|| Failing::Uncovered(what.to_owned()))

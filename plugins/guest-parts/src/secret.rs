@@ -1,0 +1,167 @@
+//! What secret providers have in common: references that share a request, fields of structured secrets, what a backend's answer means
+//! where it gives no secret.
+//!
+//! Nothing here has a `Debug` that would show a value.
+
+use serde_json::Value;
+
+use crate::http::wait_ms;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// Up to a `#`.
+    pub path: String,
+    /// Behind it: one field of a structured secret.
+    pub field: Option<String>,
+    /// Which version; none: the latest.
+    pub version: Option<String>,
+}
+
+/// What was found.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// Its bytes.
+    pub value: Vec<u8>,
+    /// Which version it is; empty where the backend has none.
+    pub version: String,
+    /// How long it may be kept; none: not at all.
+    pub keep_ms: Option<u64>,
+}
+
+/// Why nothing was, as the interface `secret-provider` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResolveError {
+    /// There is none.
+    NotFound,
+    /// The backend refuses.
+    Denied(String),
+    /// Not a reference of this provider.
+    InvalidReference(String),
+    /// Again after so many milliseconds.
+    Retry(Option<u32>),
+    /// The backend does not answer as it should.
+    Unavailable(String),
+}
+
+/// What a backend is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// Absolute.
+    pub url: String,
+    /// Names and values.
+    pub headers: Vec<(&'static str, String)>,
+    /// Bytes.
+    pub body: Vec<u8>,
+}
+
+/// What a backend answers.
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The header `retry-after`.
+    pub retry_after: Option<String>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// The backend and the clock.
+pub trait Backend {
+    /// Sends one request; without an answer, why there is none.
+    fn send(&mut self, request: Request) -> Result<Answer, ResolveError>;
+    /// Milliseconds since 1970.
+    fn now_ms(&mut self) -> u64;
+}
+
+/// How much of an answer is told to the operator.
+const TOLD_CHARS: usize = 200;
+
+/// The bytes of `field` in a structured secret, or of all of it: a text as it is, anything else as JSON writes it. What is null is not
+/// there.
+pub fn field_of(secret: &Value, field: Option<&str>) -> Result<Vec<u8>, ResolveError> {
+    let found = match field {
+        None => secret,
+        Some(field) => match secret {
+            Value::Object(fields) => fields.get(field).ok_or(ResolveError::NotFound)?,
+            _ => return Err(ResolveError::InvalidReference("the secret has no fields".to_owned())),
+        },
+    };
+    match found {
+        Value::Null => Err(ResolveError::NotFound),
+        Value::String(text) => Ok(text.clone().into_bytes()),
+        other => Ok(other.to_string().into_bytes()),
+    }
+}
+
+/// The places of `references` that `same` says share a request, in the order in which each first appears.
+pub fn grouped<K: PartialEq>(references: &[Reference], key: impl Fn(&Reference) -> K) -> Vec<(K, Vec<usize>)> {
+    let mut groups: Vec<(K, Vec<usize>)> = Vec::new();
+    for (place, reference) in references.iter().enumerate() {
+        let of = key(reference);
+        match groups.iter_mut().find(|(known, _)| *known == of) {
+            Some((_, places)) => places.push(place),
+            None => groups.push((of, vec![place])),
+        }
+    }
+    groups
+}
+
+/// What passes by itself, or only the operator can repair: every status that says nothing of the secret.
+pub fn trouble(status: u16, retry_after: Option<&str>, now_ms: u64, said: &str) -> ResolveError {
+    let wait = wait_ms(retry_after, now_ms);
+    match status {
+        429 => ResolveError::Retry(wait),
+        503 if wait.is_some() => ResolveError::Retry(wait),
+        300..=399 => {
+            ResolveError::Unavailable(format!("HTTP {status}: redirects are not followed: set url to the final one"))
+        }
+        _ => ResolveError::Unavailable(format!("HTTP {status}: {}", told(said))),
+    }
+}
+
+/// `text` for people, in one short line. Never a body that could hold a secret.
+pub fn told(text: &str) -> String {
+    let short: String = text.trim().chars().take(TOLD_CHARS).collect();
+    short.escape_debug().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_field_is_its_text_and_everything_else_is_json() {
+        let secret = json!({"text": "a\"b", "number": 5432, "yes": true, "list": [1, "x"], "empty": "", "null": null});
+        let of = |field: &str| field_of(&secret, Some(field)).map(|bytes| String::from_utf8(bytes).expect("UTF-8"));
+        for (field, value) in
+            [("text", "a\"b"), ("number", "5432"), ("yes", "true"), ("list", "[1,\"x\"]"), ("empty", "")]
+        {
+            assert_eq!(of(field).as_deref(), Ok(value), "{field}");
+        }
+        assert_eq!(of("null"), Err(ResolveError::NotFound));
+        assert_eq!(of("missing"), Err(ResolveError::NotFound));
+        assert_eq!(field_of(&json!({"a": 1}), None), Ok(b"{\"a\":1}".to_vec()));
+        assert!(matches!(field_of(&json!("text"), Some("a")), Err(ResolveError::InvalidReference(_))));
+    }
+
+    #[test]
+    fn what_shares_a_request_is_grouped_in_order() {
+        let reference = |path: &str| Reference { path: path.into(), field: None, version: None };
+        let references = [reference("b"), reference("a"), reference("b")];
+        let groups = grouped(&references, |reference| reference.path.clone());
+        assert_eq!(groups, [("b".to_owned(), vec![0, 2]), ("a".to_owned(), vec![1])]);
+    }
+
+    #[test]
+    fn who_asks_for_a_wait_gets_it() {
+        assert_eq!(trouble(429, Some("7"), 0, ""), ResolveError::Retry(Some(7_000)));
+        assert_eq!(trouble(429, None, 0, ""), ResolveError::Retry(None));
+        assert_eq!(trouble(503, Some("1"), 0, ""), ResolveError::Retry(Some(1_000)));
+        for status in [301, 500, 503, 418] {
+            assert!(matches!(trouble(status, None, 0, "x\n"), ResolveError::Unavailable(_)), "{status}");
+        }
+    }
+}

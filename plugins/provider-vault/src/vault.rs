@@ -1,0 +1,210 @@
+//! Vault's HTTP API: `GET /v1/<path>`, the KV engines' own paths and answers.
+//!
+//! KV 2 (`/v1/<mount>/data/<path>?version=n`): `{"data":{"data":{…},"metadata":{"version":n,…}}}`; of a version that was deleted or
+//! destroyed 404, with `"data":null` and its metadata. KV 1 and engines with leases (`/v1/<mount>/<path>`): `{"data":{…},
+//! "lease_duration":seconds}`. What is wrong is `{"errors":[…]}`. There is no call for several paths at once, so each is a request;
+//! fields of one path share it.
+
+use guest_parts::http::escaped;
+use guest_parts::json::parse;
+use guest_parts::secret::{
+    Answer, Backend, Reference, Request, ResolveError, Secret, field_of, grouped, told, trouble,
+};
+use serde_json::Value;
+
+use crate::settings::Settings;
+
+/// What one path and version holds.
+struct Found {
+    fields: Value,
+    version: String,
+    keep_ms: Option<u64>,
+}
+
+/// One result for each of `references`, in order.
+pub fn resolve(
+    settings: &Settings,
+    vault: &mut impl Backend,
+    references: &[Reference],
+) -> Vec<Result<Secret, ResolveError>> {
+    let mut results: Vec<_> = references.iter().map(|_| Err(ResolveError::NotFound)).collect();
+    for ((path, version), places) in
+        grouped(references, |reference| (reference.path.clone(), reference.version.clone()))
+    {
+        let found = read(settings, vault, &path, version.as_deref());
+        for place in places {
+            let result = match (&found, references.get(place)) {
+                (Ok(found), Some(reference)) => found.secret(reference.field.as_deref()),
+                (Err(error), _) => Err(error.clone()),
+                (_, None) => continue,
+            };
+            if let Some(slot) = results.get_mut(place) {
+                *slot = result;
+            }
+        }
+    }
+    results
+}
+
+impl Found {
+    fn secret(&self, field: Option<&str>) -> Result<Secret, ResolveError> {
+        let value = field_of(&self.fields, field)?;
+        Ok(Secret { value, version: self.version.clone(), keep_ms: self.keep_ms })
+    }
+}
+
+fn read(
+    settings: &Settings,
+    vault: &mut impl Backend,
+    path: &str,
+    version: Option<&str>,
+) -> Result<Found, ResolveError> {
+    let is_versioned = is_versioned(settings, path)?;
+    let request = Request {
+        method: "GET",
+        url: url(settings, path, version, is_versioned)?,
+        headers: headers(settings),
+        body: Vec::new(),
+    };
+    let answer = vault.send(request)?;
+    let said = || said(&answer);
+    match answer.status {
+        200 => of_body(settings, &answer.body, is_versioned),
+        // No such path or version; or deleted, or destroyed.
+        404 => Err(ResolveError::NotFound),
+        403 => Err(ResolveError::Denied(said())),
+        400 => Err(ResolveError::InvalidReference(said())),
+        // A standby that has not caught up yet.
+        412 => Err(ResolveError::Retry(None)),
+        status => Err(trouble(status, answer.retry_after.as_deref(), vault.now_ms(), &said())),
+    }
+}
+
+/// Told by the configuration, never guessed from an answer: a secret of KV 1 may look like one of KV 2.
+fn is_versioned(settings: &Settings, path: &str) -> Result<bool, ResolveError> {
+    let invalid = |why: &str| ResolveError::InvalidReference(why.to_owned());
+    if path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return Err(invalid("a path is segments with one slash between each, none of them . or .."));
+    }
+    let is_below = |mount: &String| path.strip_prefix(mount.as_str()).is_some_and(|rest| rest.starts_with('/'));
+    if settings.unversioned_mounts.iter().any(is_below) {
+        return Ok(false);
+    }
+    let is_data = path.split_once("/data/").is_some_and(|(mount, secret)| !mount.is_empty() && !secret.is_empty());
+    if is_data {
+        Ok(true)
+    } else {
+        Err(invalid("a path of KV 2 is <mount>/data/<path>; of KV 1, unversioned_mounts must list its mount"))
+    }
+}
+
+fn url(settings: &Settings, path: &str, version: Option<&str>, is_versioned: bool) -> Result<String, ResolveError> {
+    let path: Vec<String> = path.split('/').map(escaped).collect();
+    let url = format!("{}/v1/{}", settings.url, path.join("/"));
+    match version {
+        None => Ok(url),
+        Some(_) if !is_versioned => Err(ResolveError::InvalidReference("KV 1 has no versions".to_owned())),
+        // Vault takes 0 for the latest; who names a version means one.
+        Some(version) => match version.parse::<u32>() {
+            Ok(number) if number > 0 && version.bytes().all(|b| b.is_ascii_digit()) => {
+                Ok(format!("{url}?version={number}"))
+            }
+            _ => Err(ResolveError::InvalidReference("a version of KV 2 is a number from 1".to_owned())),
+        },
+    }
+}
+
+fn headers(settings: &Settings) -> Vec<(&'static str, String)> {
+    // Keeps a request that somebody else forged from being one: Vault's agents and proxies may be set to ask for it.
+    let mut headers = vec![("x-vault-request", "true".to_owned()), ("accept", "application/json".to_owned())];
+    headers.extend(settings.namespace.iter().map(|namespace| ("x-vault-namespace", namespace.clone())));
+    headers
+}
+
+fn of_body(settings: &Settings, body: &[u8], is_versioned: bool) -> Result<Found, ResolveError> {
+    let wrong = |what: &str| ResolveError::Unavailable(format!("not an answer of Vault: {what}"));
+    // The parser's own message says where, and repeats nothing.
+    let answer = parse(body).map_err(|what| wrong(&what))?;
+    let data = answer.get("data").ok_or_else(|| wrong("it has no `data`"))?;
+    let lease_ms = answer.get("lease_duration").and_then(Value::as_u64).filter(|seconds| *seconds > 0);
+    let lease_ms = lease_ms.map(|seconds| seconds.saturating_mul(1_000));
+    let keep_ms = Some(lease_ms.map_or(settings.keep.ms, |lease| lease.min(settings.keep.ms))).filter(|ms| *ms > 0);
+    if !is_versioned {
+        return match data {
+            Value::Object(_) => Ok(Found { fields: data.clone(), version: String::new(), keep_ms }),
+            Value::Null => Err(ResolveError::NotFound),
+            _ => Err(wrong("`data` is no object")),
+        };
+    }
+    let version = data.get("metadata").and_then(|metadata| metadata.get("version")).and_then(Value::as_u64);
+    let version = version.ok_or_else(|| wrong("it has no `data.metadata.version`: is the mount KV 2?"))?;
+    match data.get("data") {
+        Some(fields @ Value::Object(_)) => Ok(Found { fields: fields.clone(), version: version.to_string(), keep_ms }),
+        // Deleted or destroyed, as a proxy in front may tell it.
+        Some(Value::Null) => Err(ResolveError::NotFound),
+        _ => Err(wrong("`data.data` is no object")),
+    }
+}
+
+/// What Vault says is wrong; nothing else of its answer.
+fn said(answer: &Answer) -> String {
+    let errors = parse(&answer.body).ok().and_then(|answer| match answer.get("errors") {
+        Some(Value::Array(errors)) => Some(errors.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")),
+        _ => None,
+    });
+    errors.filter(|errors| !errors.is_empty()).map_or_else(|| "no reason given".to_owned(), |errors| told(&errors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings;
+
+    fn settings(rest: &str) -> Settings {
+        settings::parse(&format!(r#"{{"url": "https://v.test", "unversioned_mounts": ["kv", "a/b"]{rest}}}"#))
+            .expect("good")
+    }
+
+    #[test]
+    fn a_path_is_one_url_and_no_other() {
+        let settings = settings("");
+        let of = |path: &str, version| url(&settings, path, version, is_versioned(&settings, path)?);
+        assert_eq!(of("secret/data/a b/c?d", None).as_deref(), Ok("https://v.test/v1/secret/data/a%20b/c%3Fd"));
+        assert_eq!(of("secret/data/app", Some("7")).as_deref(), Ok("https://v.test/v1/secret/data/app?version=7"));
+        assert_eq!(of("kv/app", None).as_deref(), Ok("https://v.test/v1/kv/app"));
+        assert_eq!(of("a/b/data/app", None).as_deref(), Ok("https://v.test/v1/a/b/data/app"));
+        for path in [
+            "",
+            "/",
+            "app",
+            "secret/app",
+            "secret/data/",
+            "/data/app",
+            "secret/data//app",
+            "secret/data/../../sys/seal",
+            "secret/data/./app",
+            "kv",
+            "kv/",
+            "kvx/app",
+            "a/bc/app",
+        ] {
+            assert!(matches!(of(path, None), Err(ResolveError::InvalidReference(_))), "{path}");
+        }
+        for version in ["", "0", "-1", "+1", "1.0", "latest", "4294967296"] {
+            assert!(of("secret/data/app", Some(version)).is_err(), "{version}");
+        }
+        assert!(of("kv/app", Some("1")).is_err());
+    }
+
+    #[test]
+    fn the_shorter_of_lease_and_setting_counts() {
+        let keep = |rest: &str, lease: u64| {
+            let body = format!(r#"{{"lease_duration": {lease}, "data": {{"a": "b"}}}}"#);
+            of_body(&settings(rest), body.as_bytes(), false).map(|found| found.keep_ms).expect("found")
+        };
+        assert_eq!(keep("", 0), Some(60_000));
+        assert_eq!(keep("", 7), Some(7_000));
+        assert_eq!(keep("", u64::MAX), Some(60_000));
+        assert_eq!(keep(r#", "keep": "0s""#, 7), None);
+    }
+}
