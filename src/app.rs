@@ -84,8 +84,7 @@ pub async fn serve(
     });
     let ready = edge.service.clone();
     edge.metrics.watch_plugins(Arc::downgrade(&plugins));
-    let policies = plugins.policies().clone();
-    let mut startup = startup::Startup::new(config.clone(), secrets.kek, deployments, policies, code.clone(), tell);
+    let mut startup = startup::Startup::new(config.clone(), secrets.kek, deployments, &plugins, code.clone(), tell);
     // The first attempt decides whether there is any point; what may pass is waited for while /livez answers.
     let mut stop = std::pin::pin!(stop);
     let until = tokio::time::Instant::now() + FIRST_ATTEMPT;
@@ -168,8 +167,9 @@ async fn keep_up(ready: &OnceLock<Arc<Service>>) {
         tokio::time::sleep(UPKEEP).await;
         if let Some(service) = ready.get() {
             service.journal.retry_if_failing();
-            // The cache would wipe what has expired only when it is used again.
+            // The caches would wipe what has expired only when it is used again.
             service.keys.wipe_expired().await;
+            service.providers.wipe_expired();
         }
     }
 }

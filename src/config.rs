@@ -9,6 +9,7 @@ mod environment;
 mod pkcs11;
 mod plugin_checks;
 mod plugins;
+mod providers;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub use plugins::{
     ComponentConfig, DefaultDecision, Framing, From as SinkFrom, HttpGrantConfig, Mode, OutputConfig, PluginsConfig,
     PolicyConfig, SinkConfig,
 };
+pub use providers::ProviderConfig;
 
 pub use crate::audit::journal::Durability;
 use crate::caller::Action;
@@ -59,6 +61,8 @@ pub struct Config {
     pub policies: Vec<PolicyConfig>,
     /// Audit sinks.
     pub sinks: Vec<SinkConfig>,
+    /// Secret providers.
+    pub providers: Vec<ProviderConfig>,
     /// Places for lines.
     pub outputs: Vec<OutputConfig>,
     /// What the host adds to plugins' requests.
@@ -313,6 +317,7 @@ impl Config {
             plugins: other.plugins.clone(),
             policies: other.policies.clone(),
             sinks: other.sinks.clone(),
+            providers: other.providers.clone(),
             outputs: other.outputs.clone(),
             credentials: other.credentials.clone(),
             ..self.clone()
@@ -328,6 +333,7 @@ impl Config {
             plugins: none.plugins,
             policies: none.policies,
             sinks: none.sinks,
+            providers: none.providers,
             outputs: none.outputs,
             credentials: none.credentials,
             ..self.clone()

@@ -16,6 +16,7 @@ mod keys;
 mod metrics;
 mod problem;
 mod status;
+mod variable;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize};

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod names;
 pub mod plugins;
 pub mod policy;
+pub mod providers;
 pub mod server;
 pub mod service;
 pub mod store;

@@ -1,5 +1,6 @@
 //! The names that travel through everything, parsed once at the edge. Nothing downstream checks them again.
 
+mod external;
 mod pattern;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Serialize, Serializer};
 
+pub use external::{ExternalReference, ParseReferenceError};
 pub use pattern::ProjectPattern;
 
 /// Longest project or deployment id, in bytes.

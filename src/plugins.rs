@@ -8,8 +8,10 @@ mod component;
 mod credentials;
 mod outside;
 mod policies;
+mod providers;
 mod sinks;
 mod status;
+mod threads;
 mod watch;
 
 use std::sync::Arc;
@@ -24,18 +26,25 @@ use tracing::{info, warn};
 use crate::audit::Journal;
 use crate::config::{Config, ConfigError};
 use crate::policy::Policies;
+use crate::providers::Providers;
 use credentials::Credentials;
 use outside::Outputs;
 use policies::LoadedPolicies;
-use sinks::{Reached, RunningSinks, SinkRuntime};
+use providers::LoadedProviders;
+use sinks::{Reached, RunningSinks};
 pub use status::{PluginStatus, Status};
+use threads::Threads;
 pub use watch::ConfigFile;
+
+/// Requests go first.
+const SINKS_NICENESS: i32 = 5;
 
 /// Every plugin that runs, and what replaces them.
 pub struct Plugins {
     engines: Arc<Engines>,
     policies: Arc<Policies>,
-    runtime: SinkRuntime,
+    providers: Arc<Providers>,
+    runtime: Threads,
     /// One change at a time.
     state: Mutex<State>,
     status: ArcSwap<Status>,
@@ -44,7 +53,7 @@ pub struct Plugins {
 
 /// A plugin that the configuration names, and why it would not go live, if it would not.
 pub struct Checked {
-    /// `policy` or `sink`, and its name.
+    /// `policy`, `sink` or `provider`, and its name.
     pub what: String,
     /// Its SHA-256.
     pub outcome: Result<String, String>,
@@ -54,6 +63,7 @@ pub struct Checked {
 struct State {
     policies: LoadedPolicies,
     sinks: RunningSinks,
+    providers: LoadedProviders,
     outputs: Outputs,
     credentials: Credentials,
     /// There once records can be carried away.
@@ -68,7 +78,8 @@ impl Plugins {
         Ok(Arc::new(Self {
             engines: Arc::new(Engines::with_cache(code)?),
             policies: Arc::default(),
-            runtime: SinkRuntime::start()?,
+            providers: Arc::default(),
+            runtime: Threads::start("sinks", 1, SINKS_NICENESS)?,
             state: Mutex::default(),
             status: ArcSwap::default(),
             changes: AtomicU64::new(0),
@@ -85,6 +96,7 @@ impl Plugins {
         credentials.follow(config);
         let reached = Reached { outputs: &outputs, credentials: &credentials };
         checked.extend(sinks::check(&engines, config, reached).await);
+        checked.extend(providers::check(&engines, config, &credentials).await);
         Ok(checked)
     }
 
@@ -93,15 +105,21 @@ impl Plugins {
         &self.policies
     }
 
+    /// The secret providers, which follow the configuration.
+    pub fn providers(&self) -> &Arc<Providers> {
+        &self.providers
+    }
+
     /// What runs, and what does not and why.
     pub fn status(&self) -> Arc<Status> {
         self.status.load_full()
     }
 
-    /// Loads the policies that `config` names. Sinks follow with [`Plugins::carry`].
+    /// Loads the policies and providers that `config` names. Sinks follow with [`Plugins::carry`].
     pub async fn load(&self, config: &Config) {
         let mut state = self.state.lock().await;
         self.follow_policies(&mut state, config).await;
+        self.follow_providers(&mut state, config).await;
         self.publish(&state, None, false);
     }
 
@@ -140,6 +158,7 @@ impl Plugins {
             let error = match read {
                 Ok(config) => {
                     self.follow_policies(&mut state, &config).await;
+                    self.follow_providers(&mut state, &config).await;
                     self.follow_sinks(&mut state, &config).await;
                     self.changes.fetch_add(1, Ordering::Relaxed);
                     info!(changes = self.changes.load(Ordering::Relaxed), "plugins follow the configuration");
@@ -166,6 +185,13 @@ impl Plugins {
         self.policies.publish(chain);
     }
 
+    async fn follow_providers(&self, state: &mut State, config: &Config) {
+        let State { providers, credentials, .. } = state;
+        credentials.follow(config);
+        let providers = providers.follow(&self.engines, config, credentials).await;
+        self.providers.publish(providers);
+    }
+
     async fn follow_sinks(&self, state: &mut State, config: &Config) {
         let State { sinks, outputs, credentials, journal, .. } = state;
         if let Some(journal) = journal {
@@ -181,6 +207,7 @@ impl Plugins {
             policies: state.policies.status(),
             sinks: state.sinks.status(),
             credentials: state.credentials.all(),
+            providers: state.providers.status(),
             config_error: error.map(|error| error.to_string()),
             restart_needed,
             changes: self.changes.load(Ordering::Relaxed),

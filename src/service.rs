@@ -9,6 +9,7 @@ mod decrypt;
 mod encrypt;
 mod error;
 mod explain;
+mod external;
 mod opening;
 
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use crate::deployments::Deployments;
 use crate::keys::Keys;
 use crate::names::RequestId;
 use crate::policy::Policies;
+use crate::providers::Providers;
 
 pub use calls::{
     DecryptAll, DecryptValue, DecryptedVariable, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable,
@@ -35,6 +37,8 @@ pub struct Service {
     pub policies: Arc<Policies>,
     /// Projects' DEKs.
     pub keys: Keys,
+    /// Secrets that live elsewhere.
+    pub providers: Arc<Providers>,
     /// Deployment facts.
     pub deployments: Deployments,
     /// The audit journal.

@@ -14,6 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["service"],
     &["keys"],
     &["plugins"],
+    &["providers"],
     &["policy"],
     &["deployments"],
     &["audit"],

@@ -33,6 +33,8 @@ mod pkcs11;
 mod pkcs11_faults;
 mod policies;
 mod process;
+mod provider_faults;
+mod providers;
 mod readme;
 mod reload;
 mod replicas;

@@ -15,8 +15,9 @@ use crate::audit::journal::{JournalSettings, OpenJournalError};
 use crate::config::{Config, ConfigError};
 use crate::deployments::Deployments;
 use crate::keys::{KekProofError, KekSource, Keys, KeysSettings};
+use crate::plugins::Plugins;
 use crate::policy::Policies;
-
+use crate::providers::Providers;
 use crate::service::{Service, ServiceSettings};
 use crate::store::{DekStore, OpenStoreError, PostgresStore, SqliteStore};
 
@@ -32,6 +33,7 @@ pub(super) struct Startup {
     /// Taken by the service.
     deployments: Option<Deployments>,
     policies: Arc<Policies>,
+    providers: Arc<Providers>,
     store: Option<Arc<dyn DekStore>>,
     /// Told of the ring's key as soon as there is one.
     code: Arc<VouchedCode>,
@@ -44,14 +46,16 @@ impl Startup {
         config: Config,
         kek: KekSource,
         deployments: Deployments,
-        policies: Arc<Policies>,
+        plugins: &Plugins,
         code: Arc<VouchedCode>,
         tell: watch::Sender<String>,
     ) -> Self {
         if let KekSource::Memory(ring) = &kek {
             code.vouch(ring.code_key());
         }
-        Self { config, kek, deployments: Some(deployments), policies, store: None, code, tell, attempts: 0 }
+        let (policies, providers) = (plugins.policies().clone(), plugins.providers().clone());
+        let deployments = Some(deployments);
+        Self { config, kek, deployments, policies, providers, store: None, code, tell, attempts: 0 }
     }
 
     /// Tries until it is ready.
@@ -96,6 +100,7 @@ impl Startup {
         };
         Ok(Some(Arc::new(Service {
             policies: self.policies.clone(),
+            providers: self.providers.clone(),
             keys: Keys::new(ring, store, journal.clone(), &settings),
             deployments,
             journal,

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::caller::{Action, Caller, OPERATOR};
 use crate::clock::as_rfc3339;
-use crate::names::{DeploymentId, KeyVersion, ProjectId, RequestId, VariableName};
+use crate::names::{DeploymentId, ExternalReference, KeyVersion, ProjectId, RequestId, VariableName};
 
 /// How an operation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -42,7 +43,10 @@ pub struct Record {
     /// The variables' names, in the order given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub variables: Vec<VariableName>,
-    /// Those of them that did not open, where the rest was answered.
+    /// Those whose values live elsewhere, in the order given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub external: Vec<ExternalNote>,
+    /// Those of both that did not open, where the rest was answered.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed_variables: Vec<VariableName>,
     /// The DEK versions that were used, each once.
@@ -95,12 +99,25 @@ pub struct Facts {
     /// Names of the plain variables, where a policy asked for variables; the record's `variables` are the secret ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub plain_variables: Vec<VariableName>,
-    /// Sizes of the secrets, then of the plain variables, in bytes.
+    /// Sizes of the secrets, then of the plain variables, in bytes; then 0 for each that lives elsewhere.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sizes: Vec<u32>,
     /// Key versions of the secrets; 0 for one that names none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<u32>,
+}
+
+/// A variable whose value lives elsewhere: where, and which version was answered. Never the value.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExternalNote {
+    /// The variable.
+    pub name: VariableName,
+    /// Where, and which version was asked for.
+    #[serde(flatten, serialize_with = "as_fields")]
+    pub reference: ExternalReference,
+    /// The version that was found, as the provider calls it; none before, and where the backend has none.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
+    pub version: Option<Arc<str>>,
 }
 
 /// What is known of a deployment.
@@ -155,6 +172,7 @@ impl Record {
         record.action = "DEK_IMPORT";
         record.project_id = Some(project.clone());
         record.variables = Vec::new();
+        record.external = Vec::new();
         record.key_versions = Vec::new();
         record.dek = Some(DekNote::Imported);
         record.facts = None;
@@ -202,6 +220,7 @@ impl Record {
             deployment_id: None,
             caller: RecordedCaller { name: caller.to_owned(), method },
             variables: Vec::new(),
+            external: Vec::new(),
             failed_variables: Vec::new(),
             key_versions: Vec::new(),
             dek: None,
@@ -216,6 +235,20 @@ impl Record {
             remote,
         }
     }
+}
+
+fn as_fields<S: Serializer>(reference: &ExternalReference, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut fields = serializer.serialize_map(None)?;
+    fields.serialize_entry("provider", reference.provider())?;
+    fields.serialize_entry("reference", reference.reference())?;
+    if let Some(version) = reference.version() {
+        fields.serialize_entry("askedVersion", version)?;
+    }
+    fields.end()
+}
+
+fn as_optional_text<S: Serializer>(text: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.as_deref().serialize(serializer)
 }
 
 fn as_text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -22,6 +22,7 @@ impl Default for Config {
             plugins: super::PluginsConfig::default(),
             policies: Vec::new(),
             sinks: Vec::new(),
+            providers: Vec::new(),
             outputs: Vec::new(),
             credentials: Vec::new(),
         }

@@ -11,6 +11,12 @@ const NAME_LEN_MAX: usize = 64;
 const POLICY_MEMORY_BYTES_MAX: usize = 128 << 20;
 /// WebAssembly's own limit.
 const SINK_MEMORY_BYTES_MAX: usize = 4 << 30;
+/// A provider's answer is handed over as a whole.
+const PROVIDER_BATCH_MAX: usize = 1_000;
+/// Instances of one provider, each with a memory of its own.
+const PROVIDER_CALLS_MAX: usize = 256;
+/// A secret that was revoked elsewhere must not live on here.
+const PROVIDER_CACHE_MS_MAX: u64 = 3_600_000;
 /// A policy that computes longer holds up the requests beside it.
 const POLICY_DEADLINE_MS_MAX: u64 = 1_000;
 /// A compiler that is late keeps its place, of which there are four.
@@ -31,6 +37,7 @@ impl Config {
         }
         self.refuse_policies()?;
         self.refuse_sinks()?;
+        self.refuse_providers()?;
         self.refuse_outputs()?;
         let credentials = self.credentials.iter().map(|credential| &*credential.name);
         refuse_names("credentials", credentials)?;
@@ -91,6 +98,37 @@ impl Config {
                 ));
             }
             for grant in &sink.http {
+                self.refuse_grant(grant).map_err(|message| ConfigError::value(key("http"), message))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_providers(&self) -> Result<(), ConfigError> {
+        refuse_names("providers", self.providers.iter().map(|provider| &*provider.name))?;
+        for (index, provider) in self.providers.iter().enumerate() {
+            let key = |field: &str| format!("providers[{index}].{field}");
+            refuse_paths(&key, &provider.path, provider.cases.as_deref(), provider.sha256.as_deref())?;
+            for (field, value, most) in [
+                ("deadline_ms", provider.deadline_ms, u64::MAX),
+                ("batch_max", provider.batch_max as u64, PROVIDER_BATCH_MAX as u64),
+                ("parallel", provider.parallel as u64, PROVIDER_CALLS_MAX as u64),
+                ("calls_max", provider.calls_max as u64, PROVIDER_CALLS_MAX as u64),
+                ("breaker_failures", u64::from(provider.breaker_failures), u64::MAX),
+                ("breaker_ms", provider.breaker_ms, PROVIDER_CACHE_MS_MAX),
+                ("memory_bytes", provider.memory_bytes as u64, SINK_MEMORY_BYTES_MAX as u64),
+            ] {
+                if value == 0 {
+                    return Err(ConfigError::value(key(field), "must not be 0"));
+                }
+                if value > most {
+                    return Err(ConfigError::value(key(field), format!("1 to {most}")));
+                }
+            }
+            if provider.cache_max_ms > PROVIDER_CACHE_MS_MAX {
+                return Err(ConfigError::value(key("cache_max_ms"), format!("0 to {PROVIDER_CACHE_MS_MAX}")));
+            }
+            for grant in &provider.http {
                 self.refuse_grant(grant).map_err(|message| ConfigError::value(key("http"), message))?;
             }
         }

@@ -1,4 +1,4 @@
-//! Policies, sinks, and what they are granted.
+//! Policies, sinks, and what plugins are granted.
 
 use std::path::{Path, PathBuf};
 
@@ -283,11 +283,11 @@ fn output_deadline_ms() -> u64 {
     5_000
 }
 
-fn compile_deadline_ms() -> u64 {
+pub(super) fn compile_deadline_ms() -> u64 {
     60_000
 }
 
-fn memory_bytes() -> usize {
+pub(super) fn memory_bytes() -> usize {
     64 << 20
 }
 

@@ -13,9 +13,9 @@ use zeroize::Zeroizing;
 
 use super::answer::Json;
 use super::auth::Authenticated;
-use super::encrypt::VariableFields;
 use super::json::{self, Object, Text, Trace, Variable, required};
 use super::problem::{Code, Problem, code_of, code_of_envelope};
+use super::variable::{VariableFields, recorded_len};
 use super::{Edge, body};
 use crate::keys::DekHandle;
 use crate::names::{DeploymentId, ProjectId, VariableName};
@@ -183,8 +183,18 @@ impl<'de> Object<'de> for DecryptAllFields {
 impl<'de> Variable<'de> for StoredVariable {
     type Fields = VariableFields<'de>;
 
+    fn written_len(&self) -> usize {
+        match self {
+            Self::External(reference) => recorded_len(reference),
+            Self::Plain(_) | Self::Secret(..) => 0,
+        }
+    }
+
     fn from_fields(fields: VariableFields<'de>) -> Result<Self, (Code, &'static str)> {
-        let VariableFields { kind, value, encrypted, key_version } = fields;
+        if let Some(reference) = fields.external()? {
+            return Ok(Self::External(reference));
+        }
+        let VariableFields { kind, value, encrypted, key_version, .. } = fields;
         let invalid = |why| (Code::InvalidRequest, why);
         let value: Cow<'de, str> = value.ok_or(invalid("`value` is missing"))?;
         match (kind.as_deref(), encrypted) {
@@ -192,7 +202,7 @@ impl<'de> Variable<'de> for StoredVariable {
             (Some("plain"), Some(true)) => Err(invalid("a plain variable cannot be encrypted")),
             (Some("secret"), None | Some(true)) => Ok(Self::Secret(EncryptedValue::parse(&value), key_version)),
             (Some("secret"), Some(false)) => Err(invalid("a secret that is not encrypted is not decrypted either")),
-            _ => Err(invalid("`type` must be \"plain\" or \"secret\"")),
+            _ => Err(invalid(super::variable::UNKNOWN_TYPE)),
         }
     }
 }

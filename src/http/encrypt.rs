@@ -12,8 +12,9 @@ use super::answer::Json;
 use super::auth::Authenticated;
 use super::json::{self, Object, Text, Trace, Variable, required};
 use super::problem::{Code, Problem, code_of_envelope};
+use super::variable::{VariableFields, recorded_len};
 use super::{Edge, body};
-use crate::names::{KeyVersion, ProjectId, VariableName};
+use crate::names::{ProjectId, VariableName};
 use crate::service::{Encrypt, EncryptAll, EncryptVariable, EncryptedVariable};
 
 pub(super) async fn encrypt(
@@ -64,6 +65,14 @@ fn write_stored(json: &mut Json, variable: &EncryptedVariable) {
             json.text("value", &value.encode());
             if let Some(version) = version {
                 json.number("keyVersion", u64::from(version.number()));
+            }
+        }
+        EncryptedVariable::External(reference) => {
+            json.text("type", "external");
+            json.text("provider", reference.provider());
+            json.text("ref", reference.reference());
+            if let Some(version) = reference.version() {
+                json.text("version", version);
             }
         }
     }
@@ -147,8 +156,18 @@ impl<'de> Object<'de> for EncryptAllFields<'de> {
 impl<'de> Variable<'de> for EncryptVariable {
     type Fields = VariableFields<'de>;
 
+    fn written_len(&self) -> usize {
+        match self {
+            Self::External(reference) => recorded_len(reference),
+            Self::Secret(_) | Self::Plain(_) | Self::Sealed(..) => 0,
+        }
+    }
+
     fn from_fields(fields: VariableFields<'de>) -> Result<Self, (Code, &'static str)> {
-        let VariableFields { kind, value, encrypted, key_version } = fields;
+        if let Some(reference) = fields.external()? {
+            return Ok(Self::External(reference));
+        }
+        let VariableFields { kind, value, encrypted, key_version, .. } = fields;
         let invalid = |why| (Code::InvalidRequest, why);
         let value = value.ok_or(invalid("`value` is missing"))?;
         match (kind.as_deref(), encrypted.unwrap_or(false)) {
@@ -162,30 +181,7 @@ impl<'de> Variable<'de> for EncryptVariable {
                 })?;
                 Ok(Self::Sealed(value, key_version))
             }
-            _ => Err(invalid("`type` must be \"plain\" or \"secret\"")),
+            _ => Err(invalid(super::variable::UNKNOWN_TYPE)),
         }
-    }
-}
-
-/// One entry of `variables`, going in or coming out.
-#[derive(Default)]
-pub(super) struct VariableFields<'de> {
-    pub(super) kind: Option<Cow<'de, str>>,
-    pub(super) value: Option<Cow<'de, str>>,
-    pub(super) encrypted: Option<bool>,
-    pub(super) key_version: Option<KeyVersion>,
-}
-
-impl<'de> Object<'de> for VariableFields<'de> {
-    const FIELDS: &'static [&'static str] = &["type", "value", "encrypted", "keyVersion"];
-
-    fn take<A: MapAccess<'de>>(&mut self, field: usize, map: &mut A, trace: &Trace) -> Result<(), A::Error> {
-        match field {
-            0 => self.kind = map.next_value::<Option<Text<'de>>>()?.map(|text| text.0),
-            1 => self.value = map.next_value::<Option<Text<'de>>>()?.map(|text| text.0),
-            2 => self.encrypted = map.next_value()?,
-            _ => self.key_version = json::optional_key_version(map, trace)?,
-        }
-        Ok(())
     }
 }

@@ -9,9 +9,9 @@ use serde::de::MapAccess;
 
 use super::answer::Json;
 use super::auth::Authenticated;
-use super::encrypt::VariableFields;
 use super::json::{self, Object, Text, Trace, Variable, required};
 use super::problem::{Code, Problem};
+use super::variable::VariableFields;
 use super::{Edge, body};
 use crate::caller::Action;
 use crate::config::Mode;
@@ -109,12 +109,14 @@ impl<'de> Variable<'de> for ExplainedVariable {
     type Fields = VariableFields<'de>;
 
     fn from_fields(fields: VariableFields<'de>) -> Result<Self, (Code, &'static str)> {
-        let is_secret = match fields.kind.as_deref() {
-            None | Some("secret") => true,
-            Some("plain") => false,
-            Some(_) => return Err((Code::InvalidRequest, "`type` must be \"plain\" or \"secret\"")),
-        };
+        if let Some(reference) = fields.external()? {
+            return Ok(Self::External(reference));
+        }
         let size_bytes = fields.value.as_ref().map_or(0, |value| value.len());
-        Ok(Self { is_secret, key_version: fields.key_version, size_bytes })
+        match fields.kind.as_deref() {
+            None | Some("secret") => Ok(Self::Secret(fields.key_version, size_bytes)),
+            Some("plain") => Ok(Self::Plain(size_bytes)),
+            Some(_) => Err((Code::InvalidRequest, super::variable::UNKNOWN_TYPE)),
+        }
     }
 }

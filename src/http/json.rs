@@ -18,7 +18,7 @@ use crate::names::{KeyVersion, NameError, VariableName};
 
 /// Fields of one object that are ignored; more are no oversight.
 const UNKNOWN_FIELDS_MAX: usize = 10_000;
-/// Names of all variables together, in bytes as a record writes them: it may hold them twice, and every sink must be able to take it.
+/// Names of all variables together, and references of those that live elsewhere, in bytes as a record writes them: it may hold them twice, and every sink must be able to take it.
 const NAMES_BYTES_MAX: usize = 256 << 10;
 
 /// Bytes of one variable in a body, as a guess: what `type`, a short name and a short sealed value take.
@@ -145,6 +145,11 @@ pub(super) trait Variable<'de>: Sized {
     /// Of its fields; or what is wrong with them.
     fn from_fields(fields: Self::Fields) -> Result<Self, (Code, &'static str)>;
 
+    /// Bytes that a record takes for it, beside its name.
+    fn written_len(&self) -> usize {
+        0
+    }
+
     /// The next value of `map`.
     fn next<A: MapAccess<'de>>(map: &mut A, trace: &Trace) -> Result<Self, A::Error> {
         let fields = map.next_value_seed(ObjectSeed::<Self::Fields>(trace, PhantomData))?;
@@ -192,7 +197,8 @@ impl<'de, V: Variable<'de>> Visitor<'de> for VariablesSeed<'_, V> {
             }
             names_bytes += written_len(&name);
             if names_bytes > NAMES_BYTES_MAX {
-                return Err(trace.refuse(Code::PayloadTooLarge, "the names of the variables are too long together"));
+                return Err(trace
+                    .refuse(Code::PayloadTooLarge, "the names and references of the variables are too long together"));
             }
             let parsed: VariableName = trace.parsed(name.parse())?;
             trace.place.replace(Place::default());
@@ -202,6 +208,7 @@ impl<'de, V: Variable<'de>> Visitor<'de> for VariablesSeed<'_, V> {
                 Err(trace.refuse(Code::DuplicateKey, "the variable appears twice"))
             };
             let variable = variable.inspect_err(|_| trace.blame(&parsed))?;
+            names_bytes += variable.written_len();
             variables.push((parsed, variable));
             trace.place.replace(Place { variable: None, field: Some("variables") });
         }
@@ -260,7 +267,7 @@ impl<'de, T: Object<'de>> Visitor<'de> for ObjectSeed<'_, T> {
 
 /// Any value, checked to be JSON of bounded depth with every key once, and dropped.
 #[derive(Clone, Copy)]
-struct PassOver<'t>(&'t Trace);
+pub(super) struct PassOver<'t>(pub(super) &'t Trace);
 
 impl<'de> DeserializeSeed<'de> for PassOver<'_> {
     type Value = ();

@@ -48,11 +48,17 @@ pub enum Code {
     StoreUnavailable,
     KekUnavailable,
     DeploymentUnavailable,
+    UnknownProvider,
+    SecretNotFound,
+    ProviderDenied,
+    InvalidReference,
+    ProviderAnswerInvalid,
+    ProviderUnavailable,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 40] = [
         Self::InvalidJson,
         Self::DuplicateKey,
         Self::InvalidRequest,
@@ -87,6 +93,12 @@ impl Code {
         Self::StoreUnavailable,
         Self::KekUnavailable,
         Self::DeploymentUnavailable,
+        Self::UnknownProvider,
+        Self::SecretNotFound,
+        Self::ProviderDenied,
+        Self::InvalidReference,
+        Self::ProviderAnswerInvalid,
+        Self::ProviderUnavailable,
     ];
 
     /// Status, stable name, title.
@@ -141,6 +153,20 @@ impl Code {
             Self::DeploymentUnavailable => {
                 (S::SERVICE_UNAVAILABLE, "deployment_unavailable", "Deployments cannot be looked up")
             }
+            Self::UnknownProvider => {
+                (S::UNPROCESSABLE_ENTITY, "unknown_provider", "No provider of this name is configured")
+            }
+            Self::SecretNotFound => (S::NOT_FOUND, "secret_not_found", "The provider's backend has no such secret"),
+            Self::ProviderDenied => (S::FORBIDDEN, "provider_denied", "The provider's backend refuses this secret"),
+            Self::InvalidReference => {
+                (S::UNPROCESSABLE_ENTITY, "invalid_reference", "Not a reference that the provider knows")
+            }
+            Self::ProviderAnswerInvalid => {
+                (S::BAD_GATEWAY, "provider_answer_invalid", "The provider's answer is not one")
+            }
+            Self::ProviderUnavailable => {
+                (S::SERVICE_UNAVAILABLE, "provider_unavailable", "The provider or its backend does not answer")
+            }
         }
     }
 
@@ -167,6 +193,8 @@ pub(super) struct Problem {
     pub(super) variable: Option<String>,
     pub(super) policy_code: Option<PolicyCode>,
     pub(super) receipt: Option<Box<Receipt>>,
+    /// Of what may pass: when, in seconds.
+    pub(super) retry_after_s: u16,
     /// For the log alone.
     pub(super) internal: Option<String>,
 }
@@ -179,6 +207,7 @@ impl Problem {
             variable: None,
             policy_code: None,
             receipt: None,
+            retry_after_s: 1,
             internal: None,
         }
     }
@@ -218,6 +247,12 @@ pub(super) fn code_of(cause: Cause) -> Code {
         Cause::StoreUnavailable => Code::StoreUnavailable,
         Cause::KekUnavailable => Code::KekUnavailable,
         Cause::DeploymentUnavailable => Code::DeploymentUnavailable,
+        Cause::UnknownProvider => Code::UnknownProvider,
+        Cause::SecretNotFound => Code::SecretNotFound,
+        Cause::ProviderDenied => Code::ProviderDenied,
+        Cause::InvalidReference => Code::InvalidReference,
+        Cause::ProviderAnswerInvalid => Code::ProviderAnswerInvalid,
+        Cause::ProviderUnavailable { .. } => Code::ProviderUnavailable,
         Cause::RandomnessUnavailable => Code::Internal,
     }
 }
@@ -236,7 +271,12 @@ impl From<Refusal> for Problem {
             Cause::Denied { policy_code } => Some(policy_code),
             _ => None,
         };
+        let retry_after_s = match refusal.cause {
+            Cause::ProviderUnavailable { after_s } => after_s,
+            _ => 1,
+        };
         Self {
+            retry_after_s,
             variable: refusal.variable.map(|name| name.to_string()),
             policy_code,
             receipt: refusal.receipt.map(Box::new),
@@ -274,6 +314,12 @@ mod tests {
             Cause::StoreUnavailable,
             Cause::KekUnavailable,
             Cause::DeploymentUnavailable,
+            Cause::UnknownProvider,
+            Cause::SecretNotFound,
+            Cause::ProviderDenied,
+            Cause::InvalidReference,
+            Cause::ProviderAnswerInvalid,
+            Cause::ProviderUnavailable { after_s: 1 },
             Cause::RandomnessUnavailable,
         ] {
             assert_eq!(code_of(cause).name(), cause.code());

@@ -17,6 +17,7 @@ use crate::caller::Action;
 use crate::clock::{rfc3339, unix_ms};
 use crate::config::Mode;
 use crate::plugins::{PluginStatus, Status};
+use crate::providers::{BreakerState, Provider};
 use crate::service::Service;
 
 /// What an operator wants to know.
@@ -119,6 +120,12 @@ fn write_plugins(json: &mut Json, status: &Status, service: &Service) {
             }
         });
         json.list("credentials", &status.credentials, |json, credential| write_credential(json, credential));
+        json.list("providers", &status.providers, |json, plugin| {
+            write_plugin(json, plugin);
+            if let Some(provider) = &plugin.provider {
+                write_provider(json, provider);
+            }
+        });
     });
 }
 
@@ -149,6 +156,41 @@ fn write_policy(json: &mut Json, policy: &PluginStatus) {
             }
         });
     }
+}
+
+fn write_provider(json: &mut Json, provider: &Provider) {
+    let breaker = match provider.breaker() {
+        BreakerState::Closed => "closed",
+        BreakerState::Open => "open",
+        BreakerState::HalfOpen => "half-open",
+    };
+    json.text("breaker", breaker);
+    json.number("cached", provider.cached() as u64);
+    let figures = provider.figures();
+    if let Some(failure) = figures.last_failure() {
+        json.text("lastFailure", &failure);
+    }
+    let counts = [
+        ("calls", &figures.calls),
+        ("references", &figures.references),
+        ("found", &figures.found),
+        ("notFound", &figures.not_found),
+        ("denied", &figures.denied),
+        ("invalidReferences", &figures.invalid_references),
+        ("unavailable", &figures.unavailable),
+        ("fromCache", &figures.from_cache),
+        ("joined", &figures.joined),
+        ("leftAlone", &figures.left_alone),
+        ("traps", &figures.traps),
+        ("timeouts", &figures.timeouts),
+        ("faults", &figures.faults),
+    ];
+    for (name, count) in counts {
+        json.number(name, count.load(Ordering::Relaxed));
+    }
+    json.number("requestsRefused", provider.requests_refused());
+    let calls = figures.calls.load(Ordering::Relaxed).max(1);
+    json.number("meanCallMicroseconds", figures.call_time_us.load(Ordering::Relaxed) / calls);
 }
 
 fn write_progress(json: &mut Json, progress: &Progress, chain: &str, committed: u64) {

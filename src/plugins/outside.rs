@@ -1,4 +1,4 @@
-//! What each sink is granted, made of the configuration.
+//! What each sink and provider is granted, made of the configuration.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,10 +10,12 @@ use origan_codec_host::plugin::outside::{Egress, EgressLimits, Granted, OriginGr
 
 use super::component::LoadError;
 use super::credentials::{self, Credentials};
-use crate::config::{self, Config, HttpGrantConfig, OutputConfig, SinkConfig};
+use crate::config::{self, Config, HttpGrantConfig, OutputConfig, ProviderConfig, SinkConfig};
 
-/// Part of a sink's deadline that one exchange may take.
+/// Part of a call's deadline that one exchange may take.
 const EXCHANGE_PART: u32 = 2;
+/// Longest answer that a provider's backend may give: some secrets at once.
+const PROVIDER_RESPONSE_BYTES: usize = 4 << 20;
 
 /// The outputs, kept as long as their configuration stays: a file or a connection has one writer.
 #[derive(Default)]
@@ -48,27 +50,52 @@ impl Outputs {
 }
 
 /// Everything that `sink` may reach.
-pub(super) fn granted(sink: &SinkConfig, outputs: &Outputs, credentials: &Credentials) -> Result<Granted, LoadError> {
+pub(super) fn granted_to_sink(
+    sink: &SinkConfig,
+    outputs: &Outputs,
+    credentials: &Credentials,
+) -> Result<Granted, LoadError> {
     let lines = outputs.granted(&sink.lines)?;
-    if sink.http.is_empty() {
-        return Ok(Granted { http: None, lines });
+    let http = egress(credentials, &sink.http, sink.deadline_ms, EgressLimits::default())?;
+    Ok(Granted { http, lines })
+}
+
+/// Everything that `provider` may reach.
+pub(super) fn granted_to_provider(provider: &ProviderConfig, credentials: &Credentials) -> Result<Granted, LoadError> {
+    let limits = EgressLimits { response_bytes: PROVIDER_RESPONSE_BYTES, ..EgressLimits::default() };
+    let http = egress(credentials, &provider.http, provider.deadline_ms, limits)?;
+    Ok(Granted { http, ..Granted::default() })
+}
+
+fn egress(
+    credentials: &Credentials,
+    http: &[HttpGrantConfig],
+    deadline_ms: u64,
+    limits: EgressLimits,
+) -> Result<Option<Egress>, LoadError> {
+    if http.is_empty() {
+        return Ok(None);
     }
-    let grants = sink.http.iter().map(|grant| origin_grant(credentials, grant)).collect::<Result<Vec<_>, _>>()?;
-    let deadline = Duration::from_millis(sink.deadline_ms) / EXCHANGE_PART;
-    let limits = EgressLimits { deadline, ..EgressLimits::default() };
-    let egress = Egress::new(&grants, limits).map_err(|error| LoadError::Grant(error.to_string()))?;
-    Ok(Granted { http: Some(egress), lines })
+    let grants = http.iter().map(|grant| origin_grant(credentials, grant)).collect::<Result<Vec<_>, _>>()?;
+    let deadline = Duration::from_millis(deadline_ms) / EXCHANGE_PART;
+    let egress = Egress::new(&grants, EgressLimits { deadline, ..limits });
+    Ok(Some(egress.map_err(|error| LoadError::Grant(error.to_string()))?))
 }
 
 /// What of the configuration `sink` reaches: a sink is another one when any of it changes.
-pub(super) fn reach(config: &Config, sink: &SinkConfig) -> String {
+pub(super) fn sink_reach(config: &Config, sink: &SinkConfig) -> String {
     let outputs = config.outputs.iter().filter(|output| sink.lines.contains(&output.name));
     let outputs: Vec<_> = outputs.map(key_of).collect();
-    let named = |name: &str| sink.http.iter().any(|grant| grant.credentials.iter().any(|wanted| wanted == name));
+    format!("{} {outputs:?}", http_reach(config, &sink.http))
+}
+
+/// What of the configuration `http` reaches.
+pub(super) fn http_reach(config: &Config, http: &[HttpGrantConfig]) -> String {
+    let named = |name: &str| http.iter().any(|grant| grant.credentials.iter().any(|wanted| wanted == name));
     let credentials = config.credentials.iter().filter(|credential| named(&credential.name));
     let credentials: Vec<_> = credentials.map(credentials::key_of).collect();
-    let certificates: Vec<_> = sink.http.iter().filter_map(|grant| grant.ca_file.as_ref()).map(std::fs::read).collect();
-    format!("{:?} {outputs:?} {credentials:?} {certificates:?}", sink.http)
+    let certificates: Vec<_> = http.iter().filter_map(|grant| grant.ca_file.as_ref()).map(std::fs::read).collect();
+    format!("{http:?} {credentials:?} {certificates:?}")
 }
 
 fn key_of(output: &OutputConfig) -> Key {

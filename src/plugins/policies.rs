@@ -78,6 +78,7 @@ impl LoadedPolicies {
             is_slow: loaded.live.as_ref().is_some_and(|(_, live)| live.is_slow()),
             log_dropped: loaded.live.as_ref().map_or(0, |(_, live)| live.plugin.log().dropped()),
             sink: None,
+            provider: None,
         });
         status.collect()
     }

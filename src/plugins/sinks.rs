@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Context;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use origan_codec_host::plugin::outside::{Egress, Granted};
-use origan_codec_host::plugin::{Engines, Entry, Limits, SinkPlugin, WriteOutcome, let_requests_go_first};
-use tokio::runtime::Runtime;
+use origan_codec_host::plugin::{Engines, Entry, Limits, SinkPlugin, WriteOutcome};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
@@ -19,8 +17,9 @@ use tracing::{error, info};
 use super::Checked;
 use super::component::{Found, Key, LoadError};
 use super::credentials::Credentials;
-use super::outside::{Outputs, granted, reach};
+use super::outside::{Outputs, granted_to_sink, sink_reach};
 use super::status::PluginStatus;
+use super::threads::Threads;
 use crate::audit::Journal;
 use crate::audit::cursor::Cursor;
 use crate::audit::delivery::{
@@ -29,13 +28,8 @@ use crate::audit::delivery::{
 use crate::audit::required::Required;
 use crate::config::{Config, SinkConfig, SinkFrom};
 
-/// Requests go first.
-const NICENESS: i32 = 5;
 /// Replacements of one sink that may wait for the end of its batch.
 const ORDERS_WAITING: usize = 4;
-
-/// The thread of the sinks.
-pub(super) struct SinkRuntime(Option<Runtime>);
 
 /// The sinks that run.
 #[derive(Default)]
@@ -65,37 +59,12 @@ struct Live {
     batches: DeliverySettings,
 }
 
-impl SinkRuntime {
-    pub(super) fn start() -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("sinks")
-            .on_thread_start(|| let_requests_go_first(NICENESS))
-            .enable_all()
-            .build();
-        Ok(Self(Some(runtime.context("the sinks' thread cannot be started")?)))
-    }
-
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> Option<JoinHandle<()>> {
-        self.0.as_ref().map(|runtime| runtime.spawn(work))
-    }
-}
-
-impl Drop for SinkRuntime {
-    fn drop(&mut self) {
-        // What waits for a network that does not answer is not waited for.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
 impl RunningSinks {
     /// Starts, replaces and ends what `config` says.
     pub(super) async fn follow(
         &mut self,
         engines: &Arc<Engines>,
-        runtime: &SinkRuntime,
+        runtime: &Threads,
         config: &Config,
         reached: Reached<'_>,
         journal: &Arc<Journal>,
@@ -138,6 +107,7 @@ impl RunningSinks {
             is_slow: false,
             log_dropped: running.progress.figures().log_dropped.load(Ordering::Relaxed),
             sink: Some((running.config.required, running.progress.clone())),
+            provider: None,
         });
         status.collect()
     }
@@ -173,7 +143,7 @@ async fn admit(
     reached: Reached<'_>,
     found: Found,
 ) -> Result<LiveSink, LoadError> {
-    let outside = Arc::new(granted(sink, reached.outputs, reached.credentials)?);
+    let outside = Arc::new(granted_to_sink(sink, reached.outputs, reached.credentials)?);
     let (http, lines) = (outside.has_http(), outside.has_lines());
     let plugin = engines.admit_sink(found.candidate, outside.clone(), http, lines).await?;
     Ok(LiveSink { plugin, outside })
@@ -188,7 +158,7 @@ impl Running {
     async fn follow(
         &mut self,
         engines: &Arc<Engines>,
-        runtime: &SinkRuntime,
+        runtime: &Threads,
         config: &Config,
         reached: Reached<'_>,
         journal: &Arc<Journal>,
@@ -196,7 +166,7 @@ impl Running {
         let found = Found::read(&config.plugins_dir(), &self.config.component(), &Limits::sink())?;
         let batches =
             DeliverySettings { portion_lines: self.config.batch_records, portion_bytes: self.config.batch_bytes };
-        let wanted = Live { key: found.key.clone(), reach: reach(config, &self.config), batches };
+        let wanted = Live { key: found.key.clone(), reach: sink_reach(config, &self.config), batches };
         if self.delivery.as_ref().is_some_and(|(_, task)| task.is_finished()) {
             error!(sink = self.config.name, "a sink's delivery has ended by itself: it begins again");
             (self.delivery, self.live) = (None, None);
@@ -221,7 +191,7 @@ impl Running {
 
     fn begin(
         &self,
-        runtime: &SinkRuntime,
+        runtime: &Threads,
         config: &Config,
         journal: &Arc<Journal>,
     ) -> Result<(Orders, JoinHandle<()>), LoadError> {

@@ -8,6 +8,7 @@ use origan_codec_host::plugin::outside::Credential;
 use crate::audit::delivery::Progress;
 use crate::config::Mode;
 use crate::policy::chain::PolicyFigures;
+use crate::providers::Provider;
 
 /// All plugins, as of the last change. The figures in it move on.
 #[derive(Default)]
@@ -18,6 +19,8 @@ pub struct Status {
     pub sinks: Vec<PluginStatus>,
     /// Credentials, by their names.
     pub credentials: Vec<Arc<Credential>>,
+    /// Secret providers.
+    pub providers: Vec<PluginStatus>,
     /// What is wrong with the configuration's file, while it is.
     pub config_error: Option<String>,
     /// Whether the file has changed where only a restart makes it count.
@@ -31,7 +34,8 @@ pub struct Status {
 impl Status {
     /// Whether a plugin is kept back by what may pass by itself.
     pub(super) fn may_pass(&self) -> bool {
-        let codes = self.policies.iter().chain(&self.sinks).filter_map(|plugin| plugin.error.as_ref());
+        let plugins = self.policies.iter().chain(&self.sinks).chain(&self.providers);
+        let codes = plugins.filter_map(|plugin| plugin.error.as_ref());
         codes.map(|(code, _)| *code).any(|code| matches!(code, "unreadable" | "grant" | "thread"))
     }
 }
@@ -54,6 +58,8 @@ pub struct PluginStatus {
     pub log_dropped: u64,
     /// Of a sink: whether it is required, and how far it is.
     pub sink: Option<(bool, Arc<Progress>)>,
+    /// Of a provider: what is asked.
+    pub provider: Option<Arc<Provider>>,
 }
 
 impl PluginStatus {

@@ -103,13 +103,16 @@ impl ConfigFile {
         let mut paths = vec![self.path.clone()];
         let components = config.policies.iter().map(|policy| (&policy.path, &policy.cases));
         let components = components.chain(config.sinks.iter().map(|sink| (&sink.path, &sink.cases)));
+        let components = components.chain(config.providers.iter().map(|provider| (&provider.path, &provider.cases)));
         for (path, cases) in components {
             paths.push(dir.join(path));
             paths.extend(cases.iter().map(|cases| dir.join(cases)));
         }
         paths.extend(config.outputs.iter().filter_map(|output| output.ca_file.clone()));
         paths.extend(config.credentials.iter().flat_map(CredentialConfig::files).map(Path::to_owned));
-        paths.extend(config.sinks.iter().flat_map(|sink| &sink.http).filter_map(|grant| grant.ca_file.clone()));
+        let grants = config.sinks.iter().flat_map(|sink| &sink.http);
+        let grants = grants.chain(config.providers.iter().flat_map(|provider| &provider.http));
+        paths.extend(grants.filter_map(|grant| grant.ca_file.clone()));
         paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
     }
 }

@@ -8,7 +8,7 @@ use origan_codec_host::plugin;
 use crate::audit::record;
 use crate::caller::{Action, Caller};
 use crate::deployments::DeploymentFacts;
-use crate::names::{DeploymentId, KeyVersion, ProjectId, RequestId, VariableName};
+use crate::names::{DeploymentId, ExternalReference, KeyVersion, ProjectId, RequestId, VariableName};
 
 /// Who wants to do what.
 #[derive(Debug, Clone, Copy)]
@@ -34,12 +34,21 @@ pub struct Query<'a> {
 pub struct Variable<'a> {
     /// Its name.
     pub name: &'a VariableName,
-    /// Secret or plain.
-    pub is_secret: bool,
-    /// Of a secret that names one.
-    pub key_version: Option<KeyVersion>,
+    /// What it is.
+    pub kind: VariableKind<'a>,
     /// Bytes of the value as the call carries it.
     pub size_bytes: usize,
+}
+
+/// What a variable is.
+#[derive(Debug, Clone, Copy)]
+pub enum VariableKind<'a> {
+    /// Sealed, or about to be; under a version of the project's DEK, if it names one.
+    Secret(Option<KeyVersion>),
+    /// As the caller sent it.
+    Plain,
+    /// Somewhere else. The call does not carry its value.
+    External(&'a ExternalReference),
 }
 
 /// What was looked up or listed, because a policy that applies asked for it.
@@ -47,7 +56,7 @@ pub struct Variable<'a> {
 pub struct Facts<'a> {
     /// The deployment.
     pub deployment: Looked<'a>,
-    /// Secrets in the order given, then plain variables.
+    /// Secrets in the order given, then plain variables, then external ones.
     pub variables: Option<Vec<Variable<'a>>>,
 }
 
@@ -68,9 +77,14 @@ pub enum Looked<'a> {
 impl<'a> Facts<'a> {
     /// Variables in the order in which policies see them.
     pub fn of_variables(variables: impl Iterator<Item = Variable<'a>>) -> Vec<Variable<'a>> {
-        let (mut secret, plain): (Vec<_>, Vec<_>) = variables.partition(|variable| variable.is_secret);
-        secret.extend(plain);
-        secret
+        let mut variables: Vec<_> = variables.collect();
+        // Stable: within a kind they stay in their order.
+        variables.sort_by_key(|variable| match variable.kind {
+            VariableKind::Secret(_) => 0,
+            VariableKind::Plain => 1,
+            VariableKind::External(_) => 2,
+        });
+        variables
     }
 
     /// What the record says of them, so that a decision can be made again; none if no policy was told of anything.
@@ -85,10 +99,11 @@ impl<'a> Facts<'a> {
         };
         for variable in self.variables.iter().flatten() {
             note.sizes.push(size(variable));
-            if variable.is_secret {
-                note.versions.push(variable.key_version.map_or(0, KeyVersion::number));
-            } else {
-                note.plain_variables.push(variable.name.clone());
+            match variable.kind {
+                VariableKind::Secret(version) => note.versions.push(version.map_or(0, KeyVersion::number)),
+                VariableKind::Plain => note.plain_variables.push(variable.name.clone()),
+                // The record names them, with where they are.
+                VariableKind::External(_) => {}
             }
         }
         (note != record::Facts::default()).then(|| Box::new(note))
@@ -109,13 +124,20 @@ impl<'a> Facts<'a> {
     }
 
     pub(super) fn variables(&self) -> Vec<plugin::Variable<'_>> {
-        let variables = self.variables.iter().flatten().map(|variable| plugin::Variable {
-            name: variable.name.as_str(),
-            kind: if variable.is_secret { "secret" } else { "plain" },
-            key_version: variable.key_version.map(KeyVersion::number),
-            size_bytes: size(variable),
-            provider: None,
-            reference: None,
+        let variables = self.variables.iter().flatten().map(|variable| {
+            let (kind, key_version, external) = match variable.kind {
+                VariableKind::Secret(version) => ("secret", version.map(KeyVersion::number), None),
+                VariableKind::Plain => ("plain", None, None),
+                VariableKind::External(external) => ("external", None, Some(external)),
+            };
+            plugin::Variable {
+                name: variable.name.as_str(),
+                kind,
+                key_version,
+                size_bytes: size(variable),
+                provider: external.map(ExternalReference::provider),
+                reference: external.map(ExternalReference::reference),
+            }
         });
         variables.collect()
     }

@@ -4,7 +4,7 @@ use origan_codec_host::crypto::{Dek, EncryptedDek, EncryptedValue, ParseEnvelope
 use zeroize::Zeroizing;
 
 use super::Cause;
-use crate::names::{DeploymentId, KeyVersion, ProjectId, VariableName};
+use crate::names::{DeploymentId, ExternalReference, KeyVersion, ProjectId, VariableName};
 
 /// `POST /encrypt`.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub enum EncryptVariable {
     Plain(Plaintext),
     /// Sealed already; passed through.
     Sealed(EncryptedValue, Option<KeyVersion>),
+    /// Somewhere else; passed through, and not looked at there.
+    External(Box<ExternalReference>),
 }
 
 /// A variable as the platform stores it.
@@ -59,6 +61,8 @@ pub enum EncryptedVariable {
     Secret(EncryptedValue, Option<KeyVersion>),
     /// Passed through.
     Plain(Plaintext),
+    /// Passed through.
+    External(Box<ExternalReference>),
 }
 
 /// The DEK that `/decrypt-value` is given.
@@ -105,6 +109,8 @@ pub enum StoredVariable {
     Plain(Plaintext),
     /// To be opened, if it parsed.
     Secret(Result<EncryptedValue, ParseEnvelopeError>, Option<KeyVersion>),
+    /// To be found at a provider.
+    External(Box<ExternalReference>),
 }
 
 /// A variable as the worker gets it, or why not.

@@ -6,6 +6,7 @@ use origan_codec_host::crypto::{EncryptedDek, EncryptedValue, Plaintext};
 use zeroize::Zeroizing;
 
 use super::authorise::Subject;
+use super::external::external_note;
 use super::opening::{OpeningDeks, names_of_secrets, open_each};
 use super::{
     Answered, Cause, Context, DecryptAll, DecryptValue, DecryptedVariable, PresentedDek, Refusal, ReleasedDek, Service,
@@ -19,7 +20,7 @@ use crate::deployments::{Deployment, DeploymentFacts};
 use crate::keys::{DekHandle, KeysError, ProjectDek, RawDek};
 use crate::names::{DeploymentId, KeyVersion, ProjectId, VariableName};
 use crate::policy::Permit;
-use crate::policy::query::{Facts, Variable};
+use crate::policy::query::{Facts, Variable, VariableKind};
 
 impl Service {
     /// Opens one value.
@@ -70,6 +71,7 @@ impl Service {
         pending.record().project_id = Some(call.project_id.clone());
         pending.record().deployment_id = Some(call.deployment_id.clone());
         pending.record().variables = names_of_secrets(&call.variables);
+        pending.record().external = call.variables.iter().filter_map(external_note).collect();
         let subject = Subject {
             action: Action::DecryptAll,
             project_id: Some(&call.project_id),
@@ -81,7 +83,12 @@ impl Service {
             self.known_deployment(&call.project_id, &call.deployment_id).await?.ok_or(Cause::UnknownDeployment)?;
         }
         let deks = self.opening_deks(&permit, pending, &call).await?;
-        open_each(&permit, pending, &deks, call.variables, call.partial)
+        let found = match pending.record().external.is_empty() {
+            true => Vec::new(),
+            // On the heap, or every request would carry the room that a provider takes.
+            false => Box::pin(self.external(&permit, context, pending, &call)).await,
+        };
+        open_each(&permit, pending, &deks, call.variables, found, call.partial)
     }
 
     /// The project's DEK itself, or a handle for it, or nothing, as operators chose.
@@ -255,13 +262,12 @@ fn refuse_another_project(claimed: Option<&ProjectId>, found: &ProjectId) -> Res
 }
 
 fn as_policies_see((name, variable): &(VariableName, StoredVariable)) -> Variable<'_> {
-    match variable {
-        StoredVariable::Plain(text) => {
-            Variable { name, is_secret: false, key_version: None, size_bytes: text.expose_secret().len() }
-        }
+    let (kind, size_bytes) = match variable {
+        StoredVariable::Plain(text) => (VariableKind::Plain, text.expose_secret().len()),
         StoredVariable::Secret(value, key_version) => {
-            let size_bytes = value.as_ref().map_or(0, EncryptedValue::encoded_len);
-            Variable { name, is_secret: true, key_version: *key_version, size_bytes }
+            (VariableKind::Secret(*key_version), value.as_ref().map_or(0, EncryptedValue::encoded_len))
         }
-    }
+        StoredVariable::External(reference) => (VariableKind::External(reference), 0),
+    };
+    Variable { name, kind, size_bytes }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use origan_codec_host::crypto::{EncryptedDek, Plaintext};
 
 use super::authorise::Subject;
+use super::external::passing_note;
 use super::{Answered, Context, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable, Refusal, Service};
 use crate::audit::{Pending, Withheld};
 use crate::caller::Action;
 use crate::keys::ProjectDek;
 use crate::names::{ProjectId, VariableName};
 use crate::policy::Permit;
-use crate::policy::query::{Facts, Variable};
+use crate::policy::query::{Facts, Variable, VariableKind};
 
 impl Service {
     /// Seals one value under the project's primary DEK, which is made if there is none.
@@ -37,7 +38,7 @@ impl Service {
         Ok(under(&dek, sealed.iter().map(origan_codec_host::crypto::EncryptedValue::encode).collect()))
     }
 
-    /// Seals every secret that is not sealed yet; the rest passes through.
+    /// Seals every secret that is not sealed yet; the rest passes through, references to secrets elsewhere too.
     pub async fn encrypt_all(
         &self,
         context: &Context,
@@ -58,6 +59,7 @@ impl Service {
             || call.variables.iter().filter_map(|(name, variable)| secret_of(variable).map(|text| (name, text)));
         pending.record().project_id = Some(call.project_id.clone());
         pending.record().variables = secrets().map(|(name, _)| name.clone()).collect();
+        pending.record().external = call.variables.iter().filter_map(passing_note).collect();
         let listed = || Facts::of_variables(call.variables.iter().filter_map(as_policies_see));
         let subject = Subject { variables: &listed, ..Subject::of_project(Action::EncryptAll, &call.project_id) };
         let permit = self.authorise(context, pending, &subject).await?;
@@ -69,6 +71,7 @@ impl Service {
                 EncryptVariable::Secret(_) => EncryptedVariable::Secret(sealed.next()?, Some(dek.version())),
                 EncryptVariable::Sealed(value, version) => EncryptedVariable::Secret(value, version),
                 EncryptVariable::Plain(text) => EncryptedVariable::Plain(text),
+                EncryptVariable::External(reference) => EncryptedVariable::External(reference),
             };
             Some((name, stored))
         });
@@ -119,12 +122,12 @@ impl Service {
 fn secret_of(variable: &EncryptVariable) -> Option<&Plaintext> {
     match variable {
         EncryptVariable::Secret(text) => Some(text),
-        EncryptVariable::Plain(_) | EncryptVariable::Sealed(..) => None,
+        EncryptVariable::Plain(_) | EncryptVariable::Sealed(..) | EncryptVariable::External(_) => None,
     }
 }
 
 fn to_seal<'a>(name: &'a VariableName, text: &Plaintext) -> Variable<'a> {
-    Variable { name, is_secret: true, key_version: None, size_bytes: text.expose_secret().len() }
+    Variable { name, kind: VariableKind::Secret(None), size_bytes: text.expose_secret().len() }
 }
 
 /// What is sealed already is not touched.
@@ -132,7 +135,10 @@ fn as_policies_see((name, variable): &(VariableName, EncryptVariable)) -> Option
     match variable {
         EncryptVariable::Secret(text) => Some(to_seal(name, text)),
         EncryptVariable::Plain(text) => {
-            Some(Variable { name, is_secret: false, key_version: None, size_bytes: text.expose_secret().len() })
+            Some(Variable { name, kind: VariableKind::Plain, size_bytes: text.expose_secret().len() })
+        }
+        EncryptVariable::External(reference) => {
+            Some(Variable { name, kind: VariableKind::External(reference), size_bytes: 0 })
         }
         EncryptVariable::Sealed(..) => None,
     }

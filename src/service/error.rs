@@ -7,6 +7,7 @@ use crate::deployments::LookupError;
 use crate::keys::{HandleInvalid, KeysError};
 use crate::names::VariableName;
 use crate::policy::{Denial, PolicyCode};
+use crate::providers::ProviderError;
 
 /// A cause, and where it struck.
 #[derive(Debug)]
@@ -65,6 +66,21 @@ pub enum Cause {
     KekUnavailable,
     /// Deployments cannot be looked up.
     DeploymentUnavailable,
+    /// No provider of this name is configured.
+    UnknownProvider,
+    /// The provider's backend has no such secret.
+    SecretNotFound,
+    /// The provider's backend refuses.
+    ProviderDenied,
+    /// The provider does not know references of this form.
+    InvalidReference,
+    /// The provider's answer is none.
+    ProviderAnswerInvalid,
+    /// The provider or its backend does not answer. May pass.
+    ProviderUnavailable {
+        /// In so many seconds.
+        after_s: u16,
+    },
     /// The operating system gave no randomness.
     RandomnessUnavailable,
 }
@@ -94,6 +110,12 @@ impl Cause {
             Self::StoreUnavailable => "store_unavailable",
             Self::KekUnavailable => "kek_unavailable",
             Self::DeploymentUnavailable => "deployment_unavailable",
+            Self::UnknownProvider => "unknown_provider",
+            Self::SecretNotFound => "secret_not_found",
+            Self::ProviderDenied => "provider_denied",
+            Self::InvalidReference => "invalid_reference",
+            Self::ProviderAnswerInvalid => "provider_answer_invalid",
+            Self::ProviderUnavailable { .. } => "provider_unavailable",
             Self::RandomnessUnavailable => "internal",
         }
     }
@@ -106,7 +128,8 @@ impl Cause {
             | Self::DeploymentInvalid
             | Self::DekNotRecognised
             | Self::DekHandleInvalid
-            | Self::DekReleaseRefused => Outcome::Denied,
+            | Self::DekReleaseRefused
+            | Self::ProviderDenied => Outcome::Denied,
             Self::PolicyBusy
             | Self::Envelope(_)
             | Self::UnknownProject
@@ -120,6 +143,11 @@ impl Cause {
             | Self::StoreUnavailable
             | Self::KekUnavailable
             | Self::DeploymentUnavailable
+            | Self::UnknownProvider
+            | Self::SecretNotFound
+            | Self::InvalidReference
+            | Self::ProviderAnswerInvalid
+            | Self::ProviderUnavailable { .. }
             | Self::RandomnessUnavailable => Outcome::Failed,
         }
     }
@@ -191,6 +219,26 @@ impl From<ParseEnvelopeError> for Refusal {
 impl From<HandleInvalid> for Refusal {
     fn from(HandleInvalid: HandleInvalid) -> Self {
         Cause::DekHandleInvalid.into()
+    }
+}
+
+impl From<ProviderError> for Refusal {
+    fn from(error: ProviderError) -> Self {
+        let internal = error.to_string();
+        let cause = match error {
+            ProviderError::Unknown => Cause::UnknownProvider,
+            ProviderError::NotFound => Cause::SecretNotFound,
+            ProviderError::Denied(_) => Cause::ProviderDenied,
+            ProviderError::InvalidReference(_) => Cause::InvalidReference,
+            ProviderError::NotText => Cause::PlaintextNotUtf8,
+            ProviderError::BadAnswer(_) => Cause::ProviderAnswerInvalid,
+            ProviderError::Unavailable { after, .. } => {
+                let after_ms = after.unwrap_or_default().as_millis();
+                let after_s = u16::try_from(after_ms.div_ceil(1_000)).unwrap_or(u16::MAX);
+                Cause::ProviderUnavailable { after_s: after_s.max(1) }
+            }
+        };
+        Self { internal: Some(internal), ..cause.into() }
     }
 }
 

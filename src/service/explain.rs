@@ -7,10 +7,10 @@ use super::{Answered, Context, Refusal, Service};
 use crate::audit::{Pending, Withheld};
 use crate::caller::{Action, Caller};
 use crate::deployments::Deployment;
-use crate::names::{DeploymentId, KeyVersion, ProjectId, VariableName};
+use crate::names::{DeploymentId, ExternalReference, KeyVersion, ProjectId, VariableName};
 use crate::policy::Denial;
 use crate::policy::chain::Decided;
-use crate::policy::query::{Facts, Query, Variable};
+use crate::policy::query::{Facts, Query, Variable, VariableKind};
 
 /// `POST /explain`.
 #[derive(Debug)]
@@ -29,13 +29,13 @@ pub struct Explain {
 
 /// A variable, as far as policies see it.
 #[derive(Debug)]
-pub struct ExplainedVariable {
-    /// Secret or plain.
-    pub is_secret: bool,
-    /// Of a secret that names one.
-    pub key_version: Option<KeyVersion>,
-    /// Bytes of its value, where it came along.
-    pub size_bytes: usize,
+pub enum ExplainedVariable {
+    /// Of the version that it names, with the bytes of its value, where that came along.
+    Secret(Option<KeyVersion>, usize),
+    /// With the bytes of its value, where that came along.
+    Plain(usize),
+    /// Somewhere else.
+    External(Box<ExternalReference>),
 }
 
 /// What would be decided.
@@ -78,11 +78,13 @@ impl Service {
             return Ok(Withheld::new(Explanation::default()));
         }
         let listed = || {
-            let variables = call.variables.iter().map(|(name, variable)| Variable {
-                name,
-                is_secret: variable.is_secret,
-                key_version: variable.key_version,
-                size_bytes: variable.size_bytes,
+            let variables = call.variables.iter().map(|(name, variable)| {
+                let (kind, size_bytes) = match variable {
+                    ExplainedVariable::Secret(version, size_bytes) => (VariableKind::Secret(*version), *size_bytes),
+                    ExplainedVariable::Plain(size_bytes) => (VariableKind::Plain, *size_bytes),
+                    ExplainedVariable::External(reference) => (VariableKind::External(reference), 0),
+                };
+                Variable { name, kind, size_bytes }
             });
             Facts::of_variables(variables)
         };

@@ -64,19 +64,22 @@ impl Opened {
     }
 }
 
-/// Opens every secret. The first bad one ends it, naming the variable; in a partial answer it stands in its place.
+/// Opens every secret; `found` has those that live elsewhere. The first bad one ends it, naming the variable; in a partial answer it stands in its place.
 pub(super) fn open_each(
     permit: &Permit,
     pending: &mut Pending,
     deks: &OpeningDeks,
     variables: Vec<(VariableName, StoredVariable)>,
+    found: Vec<Result<Withheld<Plaintext>, Refusal>>,
     partial: bool,
 ) -> Result<Withheld<Vec<DecryptedVariable>>, Refusal> {
     let mut opened = Withheld::new(Vec::with_capacity(variables.len()));
-    let mut versions = BTreeSet::new();
+    let (mut versions, mut found) = (BTreeSet::new(), found.into_iter());
     for (name, variable) in variables {
         let value = match variable {
             StoredVariable::Plain(text) => Ok(Withheld::new(text)),
+            // One for each, in order.
+            StoredVariable::External(_) => found.next().unwrap_or(Err(Cause::ProviderAnswerInvalid.into())),
             StoredVariable::Secret(value, version) => {
                 let value = value.map_err(Refusal::from).and_then(|value| deks.open(permit, value, version));
                 value.map(|value| {

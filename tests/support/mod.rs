@@ -1,5 +1,6 @@
 //! Real processes for tests: `codec` itself, PostgreSQL, Node, S3, ClickHouse, HAProxy, rsyslogd; SoftHSM's tokens. Each ends with the test that started it.
 
+pub mod backend;
 pub mod certificates;
 pub mod clickhouse;
 pub mod client;
@@ -14,6 +15,7 @@ pub mod s3;
 pub mod softhsm;
 pub mod stub;
 pub mod syslog;
+pub mod vault;
 pub mod vault_login;
 
 use std::path::PathBuf;

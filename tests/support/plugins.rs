@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 impl Launch {
     /// With the components that ship in the plugins' folder, each a file of its own that a test may replace.
     pub fn with_plugins(self) -> Self {
-        for name in ["audit-lines", "audit-http", "audit-syslog"] {
+        for name in ["audit-lines", "audit-http", "audit-syslog", "provider-vault"] {
             self.put_plugin(&format!("{name}.wasm"), &component(name));
         }
         self
@@ -76,6 +76,13 @@ impl Codec {
     /// What `/status` says of one sink.
     pub async fn sink(&self, name: &str) -> Value {
         sink_of(&self.plugins().await, name)
+    }
+
+    /// What `/status` says of one provider.
+    pub async fn provider(&self, name: &str) -> Value {
+        let plugins = self.plugins().await;
+        let providers = plugins["providers"].as_array().cloned().unwrap_or_default();
+        providers.into_iter().find(|provider| provider["name"] == name).unwrap_or_default()
     }
 
     /// Polls until it is so of one sink.

@@ -16,6 +16,7 @@ use prometheus_client::registry::Unit;
 use crate::audit::Journal;
 use crate::audit::delivery::{Breaker, Progress};
 use crate::plugins::{PluginStatus, Plugins};
+use crate::providers::{BreakerState, Provider};
 use crate::service::Service;
 
 #[derive(Debug)]
@@ -80,7 +81,8 @@ impl Collector for PluginFigures {
         let status = plugins.status();
         let all = || {
             let policies = status.policies.iter().map(|policy| ("policy", policy));
-            policies.chain(status.sinks.iter().map(|sink| ("sink", sink)))
+            let policies = policies.chain(status.sinks.iter().map(|sink| ("sink", sink)));
+            policies.chain(status.providers.iter().map(|provider| ("provider", provider)))
         };
         type Read = fn(&PluginStatus) -> i64;
         let gauges: [(&str, &str, Read); 3] = [
@@ -108,7 +110,8 @@ impl Collector for PluginFigures {
             }
         }
         encode_sinks(&mut encoder, &status.sinks)?;
-        encode_credentials(&mut encoder, &status.credentials)
+        encode_credentials(&mut encoder, &status.credentials)?;
+        encode_providers(&mut encoder, &status.providers)
     }
 }
 
@@ -188,6 +191,78 @@ fn encode_sinks(encoder: &mut DescriptorEncoder<'_>, sinks: &[PluginStatus]) -> 
     for (sink, progress) in figures() {
         let value = ConstGauge::new(i64::try_from(progress.last().seq).unwrap_or(i64::MAX));
         value.encode(acked.encode_family(&[("sink", sink)])?)?;
+    }
+    Ok(())
+}
+
+fn encode_providers(encoder: &mut DescriptorEncoder<'_>, providers: &[PluginStatus]) -> Result<(), Error> {
+    let all = || providers.iter().filter_map(|plugin| Some((plugin.name.as_str(), plugin.provider.as_deref()?)));
+    type Read = fn(&Provider) -> u64;
+    let counters: [(&str, &str, Read); 5] = [
+        ("provider_calls", "Calls of the provider", |p| p.figures().calls.load(Ordering::Relaxed)),
+        ("provider_cache_hits", "Secrets that were kept", |p| p.figures().from_cache.load(Ordering::Relaxed)),
+        ("provider_joined", "Secrets that somebody else was asking for", |p| {
+            p.figures().joined.load(Ordering::Relaxed)
+        }),
+        ("provider_left_alone", "Secrets that were not asked for while the breaker was open", |p| {
+            p.figures().left_alone.load(Ordering::Relaxed)
+        }),
+        ("provider_requests_refused", "Requests of the provider that no grant covers", Provider::requests_refused),
+    ];
+    for (name, help, read) in counters {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (name, provider) in all() {
+            ConstCounter::new(read(provider)).encode(family.encode_family(&[("provider", name)])?)?;
+        }
+    }
+    let help = "References that the provider was asked for, by what came of each";
+    let mut outcomes = encoder.encode_descriptor("provider_references", help, None, MetricType::Counter)?;
+    let mut counted = Vec::new();
+    for (name, provider) in all() {
+        let figures = provider.figures();
+        counted.extend([
+            (name, "found", &figures.found),
+            (name, "not-found", &figures.not_found),
+            (name, "denied", &figures.denied),
+            (name, "invalid-reference", &figures.invalid_references),
+            (name, "unavailable", &figures.unavailable),
+        ]);
+    }
+    for (name, outcome, count) in counted {
+        let count = ConstCounter::new(count.load(Ordering::Relaxed));
+        count.encode(outcomes.encode_family(&[("provider", name), ("outcome", outcome)])?)?;
+    }
+    let mut faults =
+        encoder.encode_descriptor("provider_faults", "Calls without an answer", None, MetricType::Counter)?;
+    for (name, provider) in all() {
+        let figures = provider.figures();
+        for (kind, count) in [("trap", &figures.traps), ("timeout", &figures.timeouts), ("other", &figures.faults)] {
+            let count = ConstCounter::new(count.load(Ordering::Relaxed));
+            count.encode(faults.encode_family(&[("provider", name), ("kind", kind)])?)?;
+        }
+    }
+    let mut time = encoder.encode_descriptor(
+        "provider_call",
+        "Time spent in calls of the provider",
+        Some(&Unit::Seconds),
+        MetricType::Counter,
+    )?;
+    for (name, provider) in all() {
+        let seconds = provider.figures().call_time_us.load(Ordering::Relaxed) as f64 / 1e6;
+        ConstCounter::new(seconds).encode(time.encode_family(&[("provider", name)])?)?;
+    }
+    type Gauge = fn(&Provider) -> i64;
+    let gauges: [(&str, &str, Gauge); 2] = [
+        ("provider_breaker_open", "1 while the provider is not asked, or asked by one request only", |p| {
+            i64::from(p.breaker() != BreakerState::Closed)
+        }),
+        ("provider_cached", "Secrets that are kept", |p| i64::try_from(p.cached()).unwrap_or(i64::MAX)),
+    ];
+    for (name, help, read) in gauges {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (name, provider) in all() {
+            ConstGauge::new(read(provider)).encode(family.encode_family(&[("provider", name)])?)?;
+        }
     }
     Ok(())
 }
