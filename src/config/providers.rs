@@ -38,6 +38,9 @@ pub struct ProviderConfig {
     /// For how long. Default 5000.
     #[serde(default = "breaker_ms")]
     pub breaker_ms: u64,
+    /// How long it may take to compile, beside what else is at work. Default 60000, at most 600000.
+    #[serde(default = "super::plugins::compile_deadline_ms")]
+    pub compile_deadline_ms: u64,
     /// Of one instance. Default 67108864.
     #[serde(default = "super::plugins::memory_bytes")]
     pub memory_bytes: usize,
@@ -66,6 +69,7 @@ impl ProviderConfig {
             wasi: self.wasi,
             cases: self.cases.clone(),
             deadline_ms: self.deadline_ms,
+            compile_deadline_ms: self.compile_deadline_ms,
             memory_bytes: self.memory_bytes,
         }
     }

@@ -126,7 +126,7 @@ impl Engines {
     ) -> Result<SecretProviderPre, AdmissionError> {
         let (engines, taken) = (self.clone(), candidate.clone());
         let linking = self.on_thread(&candidate.limits, move || {
-            let component = compile(&engines.sinks, &taken.bytes)?;
+            let component = engines.compile(&engines.sinks, &taken.bytes)?;
             let linker = secret_provider::linker(&engines.sinks, taken.wasi).map_err(|error| compile_error(&error))?;
             let pre = linker.instantiate_pre(&component).map_err(|error| compile_error(&error))?;
             SecretProviderPre::new(pre).map_err(|error| compile_error(&error))
