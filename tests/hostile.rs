@@ -81,6 +81,7 @@ async fn admit(codec: &Codec, guest: &Guest, round: u64) -> Value {
     let (kind, more) = match guest.world {
         World::Policy => ("policies", "projects = [\"attacked\"]\ndeadline_ms = 60"),
         World::Sink => ("sinks", "from = \"now\"\ndeadline_ms = 200"),
+        World::Provider => ("providers", "deadline_ms = 300\nbreaker_failures = 100"),
     };
     let toml = format!("{HONEST}[[{kind}]]\nname = \"{name}\"\npath = \"hostile.wasm\"\nwasi = {wasi}\n{more}\n");
     replace(&codec.launch.dir.path().join("codec.toml"), toml.as_bytes());
@@ -88,7 +89,11 @@ async fn admit(codec: &Codec, guest: &Guest, round: u64) -> Value {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let plugins = codec.client.get("/status").await.ok()["plugins"].clone();
-        let place = if guest.world == World::Policy { &plugins["policies"][1] } else { &plugins["sinks"][0] };
+        let place = match guest.world {
+            World::Policy => &plugins["policies"][1],
+            World::Sink => &plugins["sinks"][0],
+            World::Provider => &plugins["providers"][0],
+        };
         if place["name"] == *name {
             return place.clone();
         }
@@ -97,8 +102,37 @@ async fn admit(codec: &Codec, guest: &Guest, round: u64) -> Value {
     }
 }
 
-/// Calls that the guest decides on, or carries away.
-async fn attack(client: &Client, guest: &Guest) {
+/// Calls that need the guest's secrets: none is given where it does not answer as it should, and each cause has its code.
+async fn attack_provider(client: &Client, guest: &Guest, name: &str) {
+    let own = json!({"type": "plain", "value": "p"});
+    let call = |variables: Value| {
+        client.post("/decrypt-all", json!({"projectId": "shop", "deploymentId": "d", "variables": variables}))
+    };
+    for reference in ["a#x", "b#x"] {
+        let far = json!({"type": "external", "provider": name, "ref": reference});
+        let answer = call(json!({"FAR": far, "FAR_TOO": {"type": "external", "provider": name, "ref": "c"}})).await;
+        let [must] = &*guest.must else { panic!("{}: one thing must come of it", guest.name) };
+        let expected = match must {
+            Must::Answer(wanted) => match wanted.as_str() {
+                "found" => (200, ""),
+                "timeout" => (503, "provider_unavailable"),
+                _ => (502, "provider_answer_invalid"),
+            },
+            Must::Refused(_) | Must::ConfigureFault(_) => (503, "provider_unavailable"),
+        };
+        assert_eq!(answer.problem(), (expected.0, expected.1.to_owned()), "{}: {}", guest.name, answer.text);
+        if expected.0 == 200 {
+            assert_eq!(answer.json(), json!({"FAR": "honest", "FAR_TOO": "honest"}), "{}", guest.name);
+        }
+    }
+    call(json!({"OWN": own})).await.ok();
+}
+
+/// Calls that the guest decides on, carries away, or finds secrets for.
+async fn attack(client: &Client, guest: &Guest, name: &str) {
+    if guest.world == World::Provider {
+        return attack_provider(client, guest, name).await;
+    }
     for _ in 0..2 {
         let project = if guest.world == World::Policy { "attacked" } else { "shop" };
         let answer = client.post("/encrypt", json!({"projectId": project, "value": "v"})).await;
@@ -149,7 +183,7 @@ async fn the_service_survives_the_whole_corpus_under_honest_load() {
             assert_eq!(place["live"], false, "{}: {place}", guest.name);
             assert!(place["errorCode"].is_string(), "{}: {place}", guest.name);
         }
-        attack(&codec.client, guest).await;
+        attack(&codec.client, guest, &format!("hostile-{round}")).await;
         // After a while, so that caches and pools are filled.
         if index == guests.len() / 8 {
             before_kib = resident_kib(&codec);
@@ -185,5 +219,7 @@ fn others_get_the_corpus_as_files_with_a_table() {
         let file = line.split('\t').next().expect("a file");
         assert_eq!(std::fs::read(out.path().join(file)).expect("a guest"), guest.bytes, "{file}");
     }
-    assert!(out.path().join("honest-policy.wasm").exists() && out.path().join("honest-sink.wasm").exists());
+    for world in ["policy", "sink", "provider"] {
+        assert!(out.path().join(format!("honest-{world}.wasm")).exists(), "{world}");
+    }
 }

@@ -33,6 +33,7 @@ mod pkcs11;
 mod pkcs11_faults;
 mod policies;
 mod process;
+mod provider_backends;
 mod provider_faults;
 mod providers;
 mod readme;

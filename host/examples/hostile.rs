@@ -22,8 +22,12 @@ fn main() {
         let must: Vec<String> = guest.must.iter().map(ToString::to_string).collect();
         table.push_str(&format!("{file}\t{:?}\t{}\t{}\t{}\n", guest.world, guest.attack, guest.row, must.join(" or ")));
     }
-    for (name, bytes) in [("honest-policy.wasm", corpus::honest_policy()), ("honest-sink.wasm", corpus::honest_sink())]
-    {
+    let honest = [
+        ("honest-policy.wasm", corpus::honest_policy()),
+        ("honest-sink.wasm", corpus::honest_sink()),
+        ("honest-provider.wasm", corpus::honest_provider()),
+    ];
+    for (name, bytes) in honest {
         std::fs::write(outdir.join(name), bytes).expect("a file can be written");
     }
     std::fs::write(outdir.join("table.tsv"), table).expect("a file can be written");

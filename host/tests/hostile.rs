@@ -1,6 +1,6 @@
 //! What hostile guests do to the host: nothing. The guests are those of `tests/hostile/`; each says itself what must come of it.
 //!
-//! After each one an honest policy must still decide, and an honest sink take a batch, on the same engines.
+//! After each one an honest policy must still decide, an honest sink take a batch, and an honest provider find secrets, on the same engines.
 
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
@@ -21,7 +21,7 @@ use origan_codec_host::plugin::outside::outputs::Framing;
 use origan_codec_host::plugin::outside::{Egress, EgressLimits, Granted, OriginGrant, Output, OutputTarget};
 use origan_codec_host::plugin::{
     AdmissionError, Caller, Candidate, Decision, DeploymentFact, Engines, Entry, Limits, PluginLog, PolicyPlugin,
-    Query, Sha256Digest, SinkPlugin, WriteOutcome,
+    Query, SecretProvider, SecretReference, Sha256Digest, SinkPlugin, WriteOutcome,
 };
 
 /// Longest that any step may last, on a machine that is busy with other things: far beyond every deadline below.
@@ -226,6 +226,7 @@ struct Host {
     engines: Arc<Engines>,
     honest_policy: PolicyPlugin,
     honest_sink: tokio::sync::Mutex<SinkPlugin>,
+    honest_provider: SecretProvider,
     silent: std::net::SocketAddr,
 }
 
@@ -239,7 +240,10 @@ impl Host {
         let honest_policy = engines.admit_policy(honest).await.expect("admitted");
         let honest = candidate("honest", corpus::honest_sink(), Limits::sink(), silent);
         let honest_sink = engines.admit_sink(honest, Arc::new(granted(silent)), true, true).await.expect("admitted");
-        Self { engines, honest_policy, honest_sink: honest_sink.into(), silent }
+        let honest = candidate("honest", corpus::honest_provider(), Limits::secret_provider(), silent);
+        let outside = Arc::new(granted(silent));
+        let honest_provider = engines.admit_secret_provider(honest, outside, true).await.expect("admitted");
+        Self { engines, honest_policy, honest_sink: honest_sink.into(), honest_provider, silent }
     }
 
     /// Runs `guest` and holds it to what must come of it; then looks whether the host is unharmed.
@@ -249,6 +253,7 @@ impl Host {
         match guest.world {
             World::Policy => self.run_policy(guest).await,
             World::Sink => self.run_sink(guest).await,
+            World::Provider => self.run_provider(guest).await,
         }
         let took = began.elapsed();
         if took > Duration::from_secs(1) {
@@ -257,6 +262,9 @@ impl Host {
         assert_eq!(self.honest_policy.evaluate(&query()).await, Ok(Decision::Allow), "honest policy after {name}");
         let outcome = self.honest_sink.lock().await.write(&batch()).await;
         assert_eq!(outcome, Ok(WriteOutcome::Written), "honest sink after {name}");
+        let found = self.honest_provider.resolve(&[reference("a"), reference("b")]).await.expect("an answer");
+        let found: Vec<_> = found.iter().flatten().map(|secret| secret.value.as_slice()).collect();
+        assert_eq!(found, [b"honest", b"honest"], "honest provider after {name}");
     }
 
     async fn run_policy(&self, guest: &Guest) {
@@ -298,6 +306,32 @@ impl Host {
             assert!(plugin.memory_bytes() <= sink_limits().memory_bytes);
         }
     }
+}
+
+impl Host {
+    async fn run_provider(&self, guest: &Guest) {
+        let candidate = candidate(&guest.name, guest.bytes.clone(), sink_limits(), self.silent);
+        let outside = Arc::new(granted(self.silent));
+        let plugin = match in_time(guest, self.engines.admit_secret_provider(candidate, outside, true)).await {
+            Ok(plugin) => plugin,
+            Err(error) => return assert_refused(guest, &error),
+        };
+        for _ in 0..calls(guest) {
+            let (answer, text) = match in_time(guest, plugin.resolve(&[reference("a"), reference("b#c")])).await {
+                Ok(found) if found.iter().all(Result::is_ok) => ("found".to_owned(), String::new()),
+                Ok(found) => {
+                    let errors: Vec<_> = found.iter().filter_map(|found| found.as_ref().err()).collect();
+                    ("not found".to_owned(), format!("{errors:?}"))
+                }
+                Err(fault) => (fault.code().to_owned(), fault.to_string()),
+            };
+            assert_answered(guest, &answer, &text);
+        }
+    }
+}
+
+fn reference(text: &str) -> SecretReference {
+    SecretReference::parse(text, None)
 }
 
 fn calls(guest: &Guest) -> usize {

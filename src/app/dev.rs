@@ -15,8 +15,17 @@ use super::secrets::read_secret;
 use crate::config::{Config, ConfigError, Environment};
 
 /// The plugins that ship.
-const SHIPPED: [&str; 6] =
-    ["policy-recency", "policy-access", "policy-window", "audit-lines", "audit-http", "audit-syslog"];
+const SHIPPED: [&str; 9] = [
+    "policy-recency",
+    "policy-access",
+    "policy-window",
+    "audit-lines",
+    "audit-http",
+    "audit-syslog",
+    "provider-vault",
+    "provider-aws-secrets-manager",
+    "provider-azure-key-vault",
+];
 /// Where they lie, seen from the program: beside it in an archive, beside its profile's folder after `make plugins`, or installed.
 const SHIPPED_PLACES: [&str; 3] = ["plugins", "../plugins", "../lib/codec/plugins"];
 

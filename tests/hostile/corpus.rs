@@ -15,6 +15,8 @@ pub(crate) enum World {
     Policy,
     /// `audit-sink-plugin`.
     Sink,
+    /// `secret-provider-plugin`.
+    Provider,
 }
 
 /// A hostile guest.
@@ -66,7 +68,9 @@ impl std::fmt::Display for Must {
 /// All of them, by name.
 pub(crate) fn all() -> Vec<Guest> {
     let mut guests = Vec::new();
-    for (folder, world) in [("policy", World::Policy), ("sink", World::Sink), ("whole", World::Policy)] {
+    let folders =
+        [("policy", World::Policy), ("sink", World::Sink), ("provider", World::Provider), ("whole", World::Policy)];
+    for (folder, world) in folders {
         for path in files(&folder_of_corpus().join(folder)) {
             guests.push(read(folder, world, &path));
         }
@@ -92,11 +96,17 @@ pub(crate) fn sink_with(places: &[(&str, &str)]) -> Vec<u8> {
     assemble("made", &skeleton(World::Sink, &places))
 }
 
-/// A guest of `policy/` or `sink/`, as text: the skeleton with `places` filled.
+/// An honest secret provider: finds `honest` for every reference.
+pub(crate) fn honest_provider() -> Vec<u8> {
+    assemble("honest", &skeleton(World::Provider, &[]))
+}
+
+/// A guest of `policy/`, `sink/` or `provider/`, as text: the skeleton with `places` filled.
 fn skeleton(world: World, places: &[(String, String)]) -> String {
     let file = match world {
         World::Policy => "policy.skeleton.wat",
         World::Sink => "sink.skeleton.wat",
+        World::Provider => "provider.skeleton.wat",
     };
     let mut text = text_of(&folder_of_corpus().join(file));
     for (place, body) in places {
@@ -131,13 +141,13 @@ fn read(folder: &str, world: World, path: &Path) -> Guest {
     }
 }
 
-/// `admission`, `admission CODE`, `admission configure FAULT`, `evaluate ANSWER` or `write ANSWER`, with alternatives after `|`.
+/// `admission`, `admission CODE`, `admission configure FAULT`, `evaluate ANSWER`, `write ANSWER` or `resolve ANSWER`, with alternatives after `|`.
 fn parse_must(text: &str) -> Vec<Must> {
     let (step, outcomes) = text.split_once(' ').unwrap_or((text, ""));
     let of = |outcome: &str| match (step, outcome.strip_prefix("configure ")) {
         ("admission", Some(fault)) => Must::ConfigureFault(fault.to_owned()),
         ("admission", None) => Must::Refused((!outcome.is_empty()).then(|| outcome.to_owned())),
-        ("evaluate" | "write", _) => Must::Answer(outcome.to_owned()),
+        ("evaluate" | "write" | "resolve", _) => Must::Answer(outcome.to_owned()),
         _ => panic!("`must: {text}` is not understood"),
     };
     outcomes.split('|').map(of).collect()

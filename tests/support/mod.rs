@@ -7,6 +7,7 @@ pub mod client;
 pub mod codec;
 pub mod collector;
 pub mod haproxy;
+pub mod key_vault;
 pub mod node;
 pub mod plugins;
 pub mod postgres;

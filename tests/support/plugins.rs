@@ -14,7 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(40);
 impl Launch {
     /// With the components that ship in the plugins' folder, each a file of its own that a test may replace.
     pub fn with_plugins(self) -> Self {
-        for name in ["audit-lines", "audit-http", "audit-syslog", "provider-vault"] {
+        let sinks = ["audit-lines", "audit-http", "audit-syslog"];
+        for name in sinks.iter().chain(&["provider-vault", "provider-aws-secrets-manager", "provider-azure-key-vault"])
+        {
             self.put_plugin(&format!("{name}.wasm"), &component(name));
         }
         self

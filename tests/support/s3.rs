@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::{Client, free_port, root, tool};
 
+/// What tells the server which service is meant; whether it fits, it does not ask.
+pub const AWS_SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=tests/20260101/eu-central-1/secretsmanager/aws4_request, \
+     SignedHeaders=host, Signature=00000000000000000000000000000000";
+
 pub struct S3 {
     child: Child,
     pub url: String,
@@ -81,6 +85,16 @@ impl S3 {
         let answer = client.send(request).await.expect("an answer");
         assert_eq!(answer.status, 200, "{}", answer.text);
         Fields(answer.text)
+    }
+
+    /// A call of Secrets Manager, as the platform's side of a test would make it; what it answers.
+    pub async fn secrets_manager(&self, what: &str, body: serde_json::Value) -> serde_json::Value {
+        let client = self.client();
+        let request = client.bare(reqwest::Method::POST, "/").header("x-amz-target", format!("secretsmanager.{what}"));
+        let request =
+            request.header("content-type", "application/x-amz-json-1.1").header("authorization", AWS_SIGNATURE);
+        let answer = client.send(request.body(body.to_string())).await.expect("an answer");
+        answer.ok()
     }
 
     fn client(&self) -> Client {

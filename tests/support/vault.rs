@@ -86,7 +86,11 @@ impl Answers for VaultServer {
     fn answer(&mut self, asked: &Asked) -> Reply {
         let header = |name: &str| asked.headers.get(name).and_then(|value| value.to_str().ok());
         let token = header("x-vault-token").or_else(|| header("authorization")?.strip_prefix("Bearer "));
-        let Some(path) = asked.path.strip_prefix("/v1/").map(unescaped) else { return errors(404, &[]) };
+        let Some(mut path) = asked.path.strip_prefix("/v1/").map(unescaped) else { return errors(404, &[]) };
+        // What is listed is a folder, with a slash at its end or without.
+        if asked.method == "LIST" && !path.ends_with('/') {
+            path.push('/');
+        }
         let is_known = token.is_some_and(|token| self.tokens.iter().any(|known| known == token));
         if !is_known || self.denied.contains(&path) {
             return errors(403, &["1 error occurred:\n\t* permission denied\n\n"]);

@@ -24,7 +24,7 @@ pub(super) struct Record {
     pub(super) deployment_id: Option<String>,
     pub(super) caller: RecordedCaller,
     pub(super) variables: Vec<String>,
-    external: Vec<External>,
+    pub(super) external: Vec<External>,
     pub(super) facts: Facts,
     pub(super) decisions: BTreeMap<String, String>,
     pub(super) policy: Option<DecidedBy>,
@@ -44,7 +44,7 @@ pub(super) struct RecordedCaller {
 /// A variable whose value lives elsewhere.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct External {
+pub(super) struct External {
     name: String,
     provider: String,
     reference: String,

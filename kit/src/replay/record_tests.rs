@@ -36,7 +36,8 @@ async fn a_record_holds_the_query_that_it_was_made_of() {
 async fn variables_that_live_elsewhere_come_last_with_where_they_are() {
     let external = r#""external":[{"name":"FAR","provider":"vault","reference":"secret/data/app#a","askedVersion":"1","version":"1"}],"facts""#;
     let json = DECRYPT_ALL.replace(r#""facts""#, external).replace("[96,80,4]", "[96,80,4,0]");
-    let asking = record(&json).with_query(Lookups::VARIABLES, async |query| {
+    let record = record(&json);
+    let asking = record.with_query(Lookups::VARIABLES, async |query| {
         let last = query.variables.last().expect("four");
         assert_eq!((query.variables.len(), last.name, last.kind, last.size_bytes), (4, "FAR", "external", 0));
         assert_eq!((last.provider, last.reference), (Some("vault"), Some("secret/data/app#a")));

@@ -1,0 +1,7 @@
+;; attack: answers more than it is asked
+;; row: a bad answer (DESIGN section 8)
+;; must: resolve bad-answer
+;; says: 7 results
+
+;;@ resolve
+(call $answer (i32.const 7) (i32.const 2048) (i32.const 6) (i32.const 2054) (i32.const 1))

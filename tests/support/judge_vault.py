@@ -1,0 +1,64 @@
+"""An independent client, hvac, does with the Vault of the tests what Vault's API reference says, and ends with 0 if all of it is so."""
+
+import sys
+
+import hvac
+from hvac import exceptions
+
+url, token = sys.argv[1:]
+client = hvac.Client(url=url, token=token)
+kv1, kv2 = client.secrets.kv.v1, client.secrets.kv.v2
+
+
+def raises(what, call):
+    try:
+        call()
+    except what as error:
+        return error
+    raise AssertionError(f"{what} was not raised")
+
+
+# KV 2: versions, reads of each, of what was deleted, undeleted, destroyed.
+assert kv2.create_or_update_secret("app", {"a": "1"})["data"]["version"] == 1
+assert kv2.create_or_update_secret("app", {"a": "2", "b": "ü"})["data"]["version"] == 2
+latest = kv2.read_secret_version("app", raise_on_deleted_version=True)
+assert latest["data"]["data"] == {"a": "2", "b": "ü"} and latest["data"]["metadata"]["version"] == 2
+assert latest["lease_duration"] == 0 and latest["data"]["metadata"]["destroyed"] is False
+assert kv2.read_secret_version("app", version=1, raise_on_deleted_version=True)["data"]["data"] == {"a": "1"}
+raises(exceptions.InvalidPath, lambda: kv2.read_secret_version("app", version=3, raise_on_deleted_version=True))
+raises(exceptions.InvalidPath, lambda: kv2.read_secret_version("never", raise_on_deleted_version=True))
+raises(exceptions.InvalidRequest, lambda: kv2.create_or_update_secret("app", {"a": "3"}, cas=1))
+assert kv2.create_or_update_secret("app", {"a": "3"}, cas=2)["data"]["version"] == 3
+kv2.delete_latest_version_of_secret("app")
+error = raises(exceptions.InvalidPath, lambda: kv2.read_secret_version("app", raise_on_deleted_version=True))
+assert error.json["data"]["data"] is None and error.json["data"]["metadata"]["deletion_time"] != ""
+# hvac gives what Vault answers with the 404 of a deleted version.
+assert kv2.read_secret_version("app", raise_on_deleted_version=False)["data"]["metadata"]["version"] == 3
+kv2.undelete_secret_versions("app", [3])
+assert kv2.read_secret_version("app", raise_on_deleted_version=True)["data"]["data"] == {"a": "3"}
+kv2.delete_secret_versions("app", [2])
+raises(exceptions.InvalidPath, lambda: kv2.read_secret_version("app", version=2, raise_on_deleted_version=True))
+kv2.destroy_secret_versions("app", [1])
+error = raises(exceptions.InvalidPath, lambda: kv2.read_secret_version("app", version=1, raise_on_deleted_version=True))
+assert error.json["data"]["metadata"]["destroyed"] is True
+metadata = kv2.read_secret_metadata("app")["data"]
+assert metadata["current_version"] == 3 and metadata["versions"]["1"]["destroyed"] is True
+kv2.create_or_update_secret("team/b", {"x": "y"})
+assert kv2.list_secrets("")["data"]["keys"] == ["app", "team/"]
+kv2.delete_metadata_and_all_versions("app")
+raises(exceptions.InvalidPath, lambda: kv2.read_secret_version("app", raise_on_deleted_version=True))
+
+# KV 1: no versions; a field `ttl` is the advised lease.
+kv1.create_or_update_secret("app", {"a": "1", "ttl": "30s"}, mount_point="kv")
+read = kv1.read_secret("app", mount_point="kv")
+assert read["data"] == {"a": "1", "ttl": "30s"} and read["lease_duration"] == 30
+kv1.create_or_update_secret("app", {"a": "2"}, mount_point="kv")
+assert kv1.read_secret("app", mount_point="kv")["lease_duration"] == 2764800
+assert kv1.list_secrets("", mount_point="kv")["data"]["keys"] == ["app"]
+kv1.delete_secret("app", mount_point="kv")
+raises(exceptions.InvalidPath, lambda: kv1.read_secret("app", mount_point="kv"))
+
+# Who may not, and what is not there.
+stranger = hvac.Client(url=url, token="hvs.stranger-0123456789")
+raises(exceptions.Forbidden, lambda: stranger.secrets.kv.v2.read_secret_version("team/b", raise_on_deleted_version=True))
+raises(exceptions.InvalidPath, lambda: kv1.read_secret("app", mount_point="nowhere"))
