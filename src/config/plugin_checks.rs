@@ -115,6 +115,7 @@ impl Config {
                 ("parallel", provider.parallel as u64, PROVIDER_CALLS_MAX as u64),
                 ("calls_max", provider.calls_max as u64, PROVIDER_CALLS_MAX as u64),
                 ("breaker_failures", u64::from(provider.breaker_failures), u64::MAX),
+                ("compile_deadline_ms", provider.compile_deadline_ms, COMPILE_DEADLINE_MS_MAX),
                 ("breaker_ms", provider.breaker_ms, PROVIDER_CACHE_MS_MAX),
                 ("memory_bytes", provider.memory_bytes as u64, SINK_MEMORY_BYTES_MAX as u64),
             ] {
