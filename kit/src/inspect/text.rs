@@ -63,8 +63,8 @@ fn kind_text(anatomy: &Anatomy) -> String {
 
 fn not_yet(kind: Kind) -> &'static str {
     match kind {
-        Kind::Policy | Kind::AuditSink => "",
-        Kind::SecretProvider | Kind::KeyProvider => "; admitted, but not called yet",
+        Kind::Policy | Kind::AuditSink | Kind::SecretProvider => "",
+        Kind::KeyProvider => "; admitted, but not called yet",
     }
 }
 
