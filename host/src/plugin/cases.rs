@@ -56,6 +56,7 @@ struct Case {
     http: Vec<CaseExchange>,
     #[serde(default)]
     lines: Vec<CaseLines>,
+    #[serde(deserialize_with = "expectation")]
     expect: Expectation,
 }
 
@@ -201,13 +202,22 @@ enum LinesAnswer {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 enum Expectation {
-    /// First: a list of one word would be taken for a table of one field.
     Secrets(Vec<ExpectedSecret>),
     Word(Word),
     Problem(ExpectedProblem),
     Deny(ExpectedDenial),
     Retry(ExpectedRetry),
     Rejected(ExpectedRejection),
+}
+
+/// A list is of secrets: serde would take one of a single word for a table of a single field, too.
+fn expectation<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Expectation, D::Error> {
+    let value = toml::Value::deserialize(deserializer)?;
+    let found = match value.is_array() {
+        true => Vec::<ExpectedSecret>::deserialize(value).map(Expectation::Secrets),
+        false => Expectation::deserialize(value),
+    };
+    found.map_err(serde::de::Error::custom)
 }
 
 #[derive(Debug, Clone, Deserialize)]
