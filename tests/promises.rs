@@ -35,6 +35,7 @@ mod policies;
 mod process;
 mod provider_backends;
 mod provider_faults;
+mod provider_logins;
 mod providers;
 mod readme;
 mod reload;

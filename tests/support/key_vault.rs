@@ -43,6 +43,26 @@ impl KeyVaultServer {
 
 impl Answers for KeyVaultServer {
     fn answer(&mut self, asked: &Asked) -> Reply {
+        // Its token endpoint, as RFC 6749 has it: who comes with the right assertion gets the token.
+        if (asked.method.as_str(), asked.path.as_str()) == ("POST", "/tenant/oauth2/v2.0/token") {
+            let form = String::from_utf8_lossy(&asked.body).into_owned();
+            let is_right = [
+                "grant_type=client_credentials",
+                "client_assertion=assertion-of-the-tests",
+                "scope=https%3A%2F%2Fvault.azure.net%2F.default",
+            ]
+            .iter()
+            .all(|part| form.split('&').any(|pair| pair == *part));
+            return match is_right {
+                true => Reply::new(
+                    200,
+                    json!({"token_type": "Bearer", "expires_in": 3_599, "access_token": self.token}).to_string(),
+                )
+                .with("content-type", "application/json"),
+                false => Reply::new(400, json!({"error": "invalid_client"}).to_string())
+                    .with("content-type", "application/json"),
+            };
+        }
         let authorization = asked.headers.get("authorization").and_then(|value| value.to_str().ok());
         if authorization.is_none_or(|value| value.strip_prefix("Bearer ") != Some(&self.token)) {
             let challenge = "Bearer authorization=\"https://login.microsoftonline.com/common\", resource=\"https://vault.azure.net\"";

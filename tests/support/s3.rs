@@ -27,10 +27,20 @@ impl Fields {
 
 impl S3 {
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// One that checks signatures and permissions, after so many calls to set them up.
+    pub async fn start_strict(calls: u32) -> Self {
+        Self::start_with(Some(calls)).await
+    }
+
+    async fn start_with(unchecked_calls: Option<u32>) -> Self {
         let port = free_port();
         let child = Command::new(root().join("tests/support/tether.sh"))
             .arg(tool("moto/bin/moto_server"))
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .envs(unchecked_calls.map(|calls| ("INITIAL_NO_AUTH_ACTION_COUNT", calls.to_string())))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -95,6 +105,19 @@ impl S3 {
             request.header("content-type", "application/x-amz-json-1.1").header("authorization", AWS_SIGNATURE);
         let answer = client.send(request.body(body.to_string())).await.expect("an answer");
         answer.ok()
+    }
+
+    /// A call of IAM; the text of an element of what it answers.
+    pub async fn iam(&self, form: &str, element: &str) -> String {
+        let client = self.client();
+        let signature = AWS_SIGNATURE.replace("eu-central-1/secretsmanager", "us-east-1/iam");
+        let request = client.bare(reqwest::Method::POST, "/").header("authorization", signature);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let answer = client.send(request.body(format!("{form}&Version=2010-05-08"))).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let (begin, end) = (format!("<{element}>"), format!("</{element}>"));
+        let found = answer.text.split_once(&begin).and_then(|(_, rest)| rest.split_once(&end));
+        found.map(|(text, _)| text.to_owned()).unwrap_or_default()
     }
 
     fn client(&self) -> Client {

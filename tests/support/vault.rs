@@ -3,6 +3,7 @@
 //! - "KV Secrets Engine, Version 2 (API)": `data`, `delete`, `undelete`, `destroy` and `metadata` below the mount; versions that are counted
 //!   from 1; a version that was deleted or destroyed answers 404 with its metadata and `"data":null`.
 //! - "KV Secrets Engine, Version 1 (API)": the path below the mount; a field `ttl` sets `lease_duration`, else it is 2764800.
+//! - "AppRole auth method (API)": `auth/approle/login`.
 //! - "HTTP API": `X-Vault-Token` or `Authorization: Bearer`; `{"errors":[…]}`; 400, 403, 404, 405, 429, 503; `LIST`, `PUT` as `POST`.
 //!
 //! `providers_backends` has an independent client judge it before it judges us. Other engines are one more [`Engine`].
@@ -24,6 +25,8 @@ pub struct VaultServer {
     pub tokens: Vec<String>,
     /// Paths that nobody may read, as they stand behind `/v1/`.
     pub denied: Vec<String>,
+    /// Role and secret id that log in, and get the last token.
+    pub approle: Option<(String, String)>,
 }
 
 /// One secrets engine.
@@ -54,7 +57,7 @@ impl VaultServer {
     pub async fn start(token: &str) -> Vault {
         let engines = [("secret", Engine::Kv2(BTreeMap::new())), ("kv", Engine::Kv1(BTreeMap::new()))];
         let engines = engines.into_iter().map(|(mount, engine)| (mount.to_owned(), engine)).collect();
-        Backend::start(Self { engines, tokens: vec![token.to_owned()], denied: Vec::new() }).await
+        Backend::start(Self { engines, tokens: vec![token.to_owned()], denied: Vec::new(), approle: None }).await
     }
 
     /// As the operator's own client would write it.
@@ -82,6 +85,27 @@ impl VaultServer {
     }
 }
 
+impl VaultServer {
+    /// "AppRole auth method (API)".
+    fn log_in(&self, body: &[u8]) -> Reply {
+        let given: Value = serde_json::from_slice(body).unwrap_or_default();
+        let is_right = self
+            .approle
+            .as_ref()
+            .is_some_and(|(role, secret)| given["role_id"] == **role && given["secret_id"] == **secret);
+        let Some(token) = self.tokens.last().filter(|_| is_right) else {
+            return errors(400, &["invalid role or secret ID"]);
+        };
+        let auth = json!({"client_token": token, "accessor": "a", "policies": ["default"], "token_policies": ["default"],
+            "metadata": {}, "lease_duration": 3_600, "renewable": true, "token_type": "service", "orphan": true});
+        Reply::new(
+            200,
+            json!({"lease_id": "", "renewable": false, "lease_duration": 0, "data": null, "auth": auth}).to_string(),
+        )
+        .with("content-type", "application/json")
+    }
+}
+
 impl Answers for VaultServer {
     fn answer(&mut self, asked: &Asked) -> Reply {
         let header = |name: &str| asked.headers.get(name).and_then(|value| value.to_str().ok());
@@ -90,6 +114,9 @@ impl Answers for VaultServer {
         // What is listed is a folder, with a slash at its end or without.
         if asked.method == "LIST" && !path.ends_with('/') {
             path.push('/');
+        }
+        if asked.method == "POST" && path == "auth/approle/login" {
+            return self.log_in(&asked.body);
         }
         let is_known = token.is_some_and(|token| self.tokens.iter().any(|known| known == token));
         if !is_known || self.denied.contains(&path) {
