@@ -1,4 +1,4 @@
-//! Azure Key Vault's REST API on loopback, for Key Vault cannot be had here. Written from its published description ("Get Secret", "Authentication,
+//! Azure Key Vault's REST API on loopback, for Key Vault cannot be had here. Written from knowledge of its description, not held against the pages yet ("Get Secret", "Authentication,
 //! requests and responses", "Key Vault throttling guidance"): 401 with a challenge before a bearer token, `api-version` required, names in any
 //! case, versions of 32 hexadecimal digits, `{"error":{"code":…,"message":…}}`.
 
