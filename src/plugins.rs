@@ -118,8 +118,7 @@ impl Plugins {
     /// Loads the policies and providers that `config` names. Sinks follow with [`Plugins::carry`].
     pub async fn load(&self, config: &Config) {
         let mut state = self.state.lock().await;
-        self.follow_policies(&mut state, config).await;
-        self.follow_providers(&mut state, config).await;
+        self.follow_policies_and_providers(&mut state, config).await;
         self.publish(&state, None, false);
     }
 
@@ -157,8 +156,7 @@ impl Plugins {
             let mut state = self.state.lock().await;
             let error = match read {
                 Ok(config) => {
-                    self.follow_policies(&mut state, &config).await;
-                    self.follow_providers(&mut state, &config).await;
+                    self.follow_policies_and_providers(&mut state, &config).await;
                     self.follow_sinks(&mut state, &config).await;
                     self.changes.fetch_add(1, Ordering::Relaxed);
                     info!(changes = self.changes.load(Ordering::Relaxed), "plugins follow the configuration");
@@ -179,24 +177,19 @@ impl Plugins {
         state.sinks.finish(deadline).await;
     }
 
-    async fn follow_policies(&self, state: &mut State, config: &Config) {
+    /// First of all: sinks are lent the credentials that are set up here.
+    async fn follow_policies_and_providers(&self, state: &mut State, config: &Config) {
         state.config = Some(config.clone());
-        let chain = state.policies.follow(&self.engines, config).await;
-        self.policies.publish(chain);
-    }
-
-    async fn follow_providers(&self, state: &mut State, config: &Config) {
-        let State { providers, credentials, .. } = state;
+        let State { policies, providers, credentials, .. } = state;
+        self.policies.publish(policies.follow(&self.engines, config).await);
         credentials.follow(config);
-        let providers = providers.follow(&self.engines, config, credentials).await;
-        self.providers.publish(providers);
+        self.providers.publish(providers.follow(&self.engines, config, credentials).await);
     }
 
     async fn follow_sinks(&self, state: &mut State, config: &Config) {
         let State { sinks, outputs, credentials, journal, .. } = state;
         if let Some(journal) = journal {
             outputs.follow(config);
-            credentials.follow(config);
             let reached = Reached { outputs, credentials };
             sinks.follow(&self.engines, &self.runtime, config, reached, journal).await;
         }

@@ -15,18 +15,18 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::bindings::policy::PolicyPluginPre;
-use super::bindings::secret_provider::SecretProviderPluginPre;
-use super::bindings::sink::AuditSinkPluginPre;
+use super::bindings::secret_provider::{SecretProviderPlugin, SecretProviderPluginPre};
+use super::bindings::sink::{AuditSinkPlugin, AuditSinkPluginPre};
 use super::cases::Linked;
 use super::code;
 use super::engine::Engines;
 use super::fault::{Fault, printable};
 use super::outside::Outside;
 use super::policy::{self, PolicyPlugin};
-use super::reach::Reaching;
+use super::reach::{self, Reaching, Recipe, World};
 use super::scan::Kind;
-use super::secret_provider::{self, SecretProvider};
-use super::sink::{self, SinkPlugin};
+use super::secret_provider::SecretProvider;
+use super::sink::SinkPlugin;
 use super::snapshot::{self, Snapshot};
 pub use candidate::Candidate;
 pub use digest::Sha256Digest;
@@ -77,8 +77,7 @@ impl Engines {
         let taken = candidate.clone();
         self.on_thread(&candidate.limits, move || taken.check(Kind::AuditSink, http, lines)).await?;
         let pre = self.link_sink(&candidate).await?;
-        let Candidate { limits, log, settings, .. } = candidate.clone();
-        let plugin = SinkPlugin::new(pre.clone(), self.clock.clone(), limits, log, outside, settings).await?;
+        let plugin = SinkPlugin::new(self.recipe(&candidate, pre.clone(), outside, &candidate.settings)).await?;
         self.pass_cases(&candidate, Linked::Sink(pre)).await?;
         Ok(plugin)
     }
@@ -93,8 +92,7 @@ impl Engines {
         let taken = candidate.clone();
         self.on_thread(&candidate.limits, move || taken.check(Kind::SecretProvider, http, false)).await?;
         let pre = self.link_secret_provider(&candidate).await?;
-        let Candidate { limits, log, settings, .. } = candidate.clone();
-        let plugin = SecretProvider::new(pre.clone(), self.clock.clone(), limits, log, outside, settings).await?;
+        let plugin = SecretProvider::new(self.recipe(&candidate, pre.clone(), outside, &candidate.settings)).await?;
         self.pass_cases(&candidate, Linked::SecretProvider(pre)).await?;
         Ok(plugin)
     }
@@ -107,16 +105,21 @@ impl Engines {
         passing.await.unwrap_or(Err(AdmissionError::CompileTimeout(deadline.as_millis())))
     }
 
+    /// What an instance of `candidate` is made of, where it reaches `outside` and is given `settings`.
+    pub(super) fn recipe<W: World>(
+        &self,
+        candidate: &Candidate,
+        pre: W::Pre,
+        outside: Arc<dyn Outside>,
+        settings: &str,
+    ) -> Recipe<W> {
+        let Candidate { limits, log, .. } = candidate.clone();
+        Recipe { pre, clock: self.clock.clone(), limits, log, outside, settings: settings.to_owned() }
+    }
+
     /// Compiles a sink and links it.
     pub(super) async fn link_sink(self: &Arc<Self>, candidate: &Candidate) -> Result<SinkPre, AdmissionError> {
-        let (engines, taken) = (self.clone(), candidate.clone());
-        let linking = self.on_thread(&candidate.limits, move || {
-            let component = engines.compile(&engines.sinks, &taken.bytes)?;
-            let linker = sink::linker(&engines.sinks, taken.wasi).map_err(|error| compile_error(&error))?;
-            let pre = linker.instantiate_pre(&component).map_err(|error| compile_error(&error))?;
-            SinkPre::new(pre).map_err(|error| compile_error(&error))
-        });
-        linking.await
+        self.link_reaching::<AuditSinkPlugin>(candidate).await
     }
 
     /// Compiles a secret provider and links it.
@@ -124,12 +127,14 @@ impl Engines {
         self: &Arc<Self>,
         candidate: &Candidate,
     ) -> Result<SecretProviderPre, AdmissionError> {
+        self.link_reaching::<SecretProviderPlugin>(candidate).await
+    }
+
+    async fn link_reaching<W: World>(self: &Arc<Self>, candidate: &Candidate) -> Result<W::Pre, AdmissionError> {
         let (engines, taken) = (self.clone(), candidate.clone());
         let linking = self.on_thread(&candidate.limits, move || {
             let component = engines.compile(&engines.sinks, &taken.bytes)?;
-            let linker = secret_provider::linker(&engines.sinks, taken.wasi).map_err(|error| compile_error(&error))?;
-            let pre = linker.instantiate_pre(&component).map_err(|error| compile_error(&error))?;
-            SecretProviderPre::new(pre).map_err(|error| compile_error(&error))
+            reach::linked::<W>(&component, taken.wasi).map_err(|error| compile_error(&error))
         });
         linking.await
     }

@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, Store, UpdateDeadline};
 
 use super::admission::Problem;
 use super::bindings::sink::origan::codec::{clock, facts, http, lines, log};
-use super::engine::TICK;
+use super::engine::{Clock, TICK};
 use super::fault::Fault;
 use super::imports::{LogLevel, PluginLog};
 use super::limits::{Limits, Meter};
@@ -33,13 +34,75 @@ pub(super) enum ConfigureError {
     Fault(Fault),
 }
 
-/// A store for one instance, which is about to be configured.
-pub(super) fn store(
-    engine: &Engine,
-    limits: &Limits,
-    log: Arc<PluginLog>,
-    outside: Arc<dyn Outside>,
-) -> Store<Reaching> {
+/// A world whose instances reach beyond their own memory: what the bindings of each make under the same names, and yet apart.
+pub(super) trait World: Sized + Send + 'static {
+    /// Compiled and linked.
+    type Pre: Clone + Send + Sync + 'static;
+
+    fn link(linker: &mut Linker<Reaching>) -> wasmtime::Result<()>;
+
+    fn pre(linked: InstancePre<Reaching>) -> wasmtime::Result<Self::Pre>;
+
+    fn engine(pre: &Self::Pre) -> &Engine;
+
+    /// An instance, and what its `configure` says of `settings`.
+    fn configure(
+        pre: &Self::Pre,
+        store: &mut Store<Reaching>,
+        settings: &str,
+    ) -> impl Future<Output = wasmtime::Result<(Self, Result<(), Vec<Problem>>)>> + Send;
+}
+
+/// What an instance is made of.
+pub(super) struct Recipe<W: World> {
+    pub(super) pre: W::Pre,
+    pub(super) clock: Arc<Clock>,
+    pub(super) limits: Limits,
+    pub(super) log: Arc<PluginLog>,
+    pub(super) outside: Arc<dyn Outside>,
+    pub(super) settings: String,
+}
+
+impl<W: World> Recipe<W> {
+    /// A store for one instance, which is about to be configured.
+    pub(super) fn store(&self) -> Store<Reaching> {
+        store(W::engine(&self.pre), &self.limits, self.log.clone(), self.outside.clone())
+    }
+
+    /// An instance in `store` that has taken the settings.
+    pub(super) async fn configured(&self, store: &mut Store<Reaching>) -> Result<W, ConfigureError> {
+        match W::configure(&self.pre, store, &self.settings).await {
+            Ok((instance, Ok(()))) => {
+                store.data_mut().configuring = false;
+                Ok(instance)
+            }
+            Ok((_, Err(problems))) => Err(ConfigureError::Refused(problems)),
+            Err(error) => Err(ConfigureError::Fault(store.data().fault(&error))),
+        }
+    }
+
+    /// One in a store of its own, in the time that `configure` may take.
+    pub(super) async fn fresh(&self) -> Result<(Store<Reaching>, W), ConfigureError> {
+        let _at_work = self.clock.begin();
+        let mut store = self.store();
+        let configured = tokio::time::timeout(self.limits.configure_deadline, self.configured(&mut store)).await;
+        let late = |_| Err(ConfigureError::Fault(Fault::Timeout(" in `configure`".into())));
+        let instance = configured.unwrap_or_else(late)?;
+        Ok((store, instance))
+    }
+}
+
+/// `component`, linked with the imports of its world, and WASI if it is granted.
+pub(super) fn linked<W: World>(component: &Component, wasi: bool) -> wasmtime::Result<W::Pre> {
+    let mut linker = Linker::new(component.engine());
+    W::link(&mut linker)?;
+    if wasi {
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    }
+    W::pre(linker.instantiate_pre(component)?)
+}
+
+fn store(engine: &Engine, limits: &Limits, log: Arc<PluginLog>, outside: Arc<dyn Outside>) -> Store<Reaching> {
     let state = Reaching { meter: Meter::new(limits), log, outside, configuring: true, ticks: 0, wasi: None };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.meter);
@@ -61,17 +124,17 @@ pub(super) fn begin(store: &mut Store<Reaching>) {
     store.set_epoch_deadline(1);
 }
 
-/// What a guest says of its settings, path and message.
-pub(super) fn problems(found: impl Iterator<Item = (String, String)>) -> Vec<Problem> {
-    found.map(|(path, message)| Problem { path, message }).collect()
+impl From<ConfigureError> for Fault {
+    /// Of settings that were good when it was admitted: a guest that changes its mind is not believed.
+    fn from(error: ConfigureError) -> Self {
+        match error {
+            ConfigureError::Fault(fault) => fault,
+            ConfigureError::Refused(_) => Self::BadAnswer("`configure` refused settings that it had taken".into()),
+        }
+    }
 }
 
 impl Reaching {
-    /// From now on it reaches what it was granted.
-    pub(super) fn is_configured(&mut self) {
-        self.configuring = false;
-    }
-
     /// What a call ended with.
     pub(super) fn fault(&self, error: &wasmtime::Error) -> Fault {
         Fault::of(error, self.meter.refused())

@@ -3,21 +3,20 @@
 //! `configure` runs each time, within the call: it takes microseconds where the network takes milliseconds, so a snapshot would save
 //! nothing that anybody could measure.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::{HasSelf, InstancePre, Linker};
 use wasmtime::{Engine, Store};
 use zeroize::Zeroizing;
 
+use super::admission::Problem;
 use super::bindings::secret_provider as wit;
-use super::bindings::secret_provider::exports::origan::codec::secret_provider as exported;
-use super::engine::Clock;
+use super::bindings::secret_provider::exports::origan::codec::{
+    secret_provider as exported, settings as exported_settings,
+};
 use super::fault::{Fault, printable};
 use super::imports::PluginLog;
-use super::limits::Limits;
-use super::outside::Outside;
-use super::reach::{self, ConfigureError, Reaching, problems};
+use super::reach::{self, ConfigureError, Reaching, Recipe, World};
 
 pub use wit::exports::origan::codec::secret_provider::Reference as SecretReference;
 
@@ -27,14 +26,7 @@ pub const SECRET_BYTES_MAX: usize = 1 << 20;
 pub const SECRET_VERSION_LEN_MAX: usize = 128;
 
 /// A secret provider that may go live.
-pub struct SecretProvider {
-    pre: wit::SecretProviderPluginPre<Reaching>,
-    clock: Arc<Clock>,
-    limits: Limits,
-    log: Arc<PluginLog>,
-    outside: Arc<dyn Outside>,
-    settings: String,
-}
+pub struct SecretProvider(Recipe<wit::SecretProviderPlugin>);
 
 /// A secret as it was found. Has no `Debug` and no `Clone`; wiped when dropped.
 pub struct ResolvedSecret {
@@ -70,31 +62,20 @@ impl SecretReference {
 }
 
 impl SecretProvider {
-    /// Once it has taken `settings`.
-    pub(super) async fn new(
-        pre: wit::SecretProviderPluginPre<Reaching>,
-        clock: Arc<Clock>,
-        limits: Limits,
-        log: Arc<PluginLog>,
-        outside: Arc<dyn Outside>,
-        settings: String,
-    ) -> Result<Self, ConfigureError> {
-        let plugin = Self { pre, clock, limits, log, outside, settings };
-        let _at_work = plugin.clock.begin();
-        let mut store = plugin.store();
-        let outcome = tokio::time::timeout(plugin.limits.configure_deadline, plugin.configured(&mut store)).await;
-        outcome.unwrap_or_else(|_| Err(ConfigureError::Fault(Fault::Timeout(" in `configure`".into()))))?;
-        Ok(plugin)
+    /// Once it has taken its settings.
+    pub(super) async fn new(recipe: Recipe<wit::SecretProviderPlugin>) -> Result<Self, ConfigureError> {
+        recipe.fresh().await?;
+        Ok(Self(recipe))
     }
 
     /// Its lines in the log.
     pub fn log(&self) -> &PluginLog {
-        &self.log
+        &self.0.log
     }
 
     /// How long one call may take.
     pub fn deadline(&self) -> Duration {
-        self.limits.call_deadline
+        self.0.limits.call_deadline
     }
 
     /// One result for each reference, in order. Anything else that comes of it is a fault, and then none of them is answered.
@@ -102,57 +83,48 @@ impl SecretProvider {
         &self,
         references: &[SecretReference],
     ) -> Result<Vec<Result<ResolvedSecret, ResolveError>>, Fault> {
-        let _at_work = self.clock.begin();
-        let mut store = self.store();
+        let _at_work = self.0.clock.begin();
+        let mut store = self.0.store();
         let calling = async {
-            let instance = self.configured(&mut store).await.map_err(|error| match error {
-                ConfigureError::Fault(fault) => fault,
-                ConfigureError::Refused(_) => Fault::BadAnswer("`configure` refused settings that it had taken".into()),
-            })?;
+            let instance = self.0.configured(&mut store).await?;
             reach::begin(&mut store);
             let provider = instance.origan_codec_secret_provider();
             let called = provider.call_resolve(&mut store, references).await;
             called.map_err(|error| store.data().fault(&error))
         };
-        let outcome = tokio::time::timeout(self.limits.call_deadline, calling).await;
+        let outcome = tokio::time::timeout(self.0.limits.call_deadline, calling).await;
         let answers = outcome.unwrap_or_else(|_| Err(Fault::Timeout(", waiting in an import".into())))?;
         // Whatever becomes of the rest, these bytes are wiped.
         let answers: Vec<_> = answers.into_iter().map(held).collect();
         checked(answers, references.len())
     }
-
-    fn store(&self) -> Store<Reaching> {
-        reach::store(self.pre.engine(), &self.limits, self.log.clone(), self.outside.clone())
-    }
-
-    async fn configured(&self, store: &mut Store<Reaching>) -> Result<wit::SecretProviderPlugin, ConfigureError> {
-        let calling = async {
-            let instance = self.pre.instantiate_async(&mut *store).await?;
-            let outcome = instance.origan_codec_settings().call_configure(&mut *store, &self.settings).await?;
-            Ok((instance, outcome))
-        };
-        let called: wasmtime::Result<_> = calling.await;
-        match called {
-            Ok((instance, Ok(()))) => {
-                store.data_mut().is_configured();
-                Ok(instance)
-            }
-            Ok((_, Err(found))) => {
-                Err(ConfigureError::Refused(problems(found.into_iter().map(|p| (p.path, p.message)))))
-            }
-            Err(error) => Err(ConfigureError::Fault(store.data().fault(&error))),
-        }
-    }
 }
 
-/// A linker with the imports of the world, and WASI if it is granted.
-pub(super) fn linker(engine: &Engine, wasi: bool) -> wasmtime::Result<Linker<Reaching>> {
-    let mut linker = Linker::new(engine);
-    wit::SecretProviderPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut Reaching| state)?;
-    if wasi {
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+impl World for wit::SecretProviderPlugin {
+    type Pre = wit::SecretProviderPluginPre<Reaching>;
+
+    fn link(linker: &mut Linker<Reaching>) -> wasmtime::Result<()> {
+        Self::add_to_linker::<_, HasSelf<_>>(linker, |state: &mut Reaching| state)
     }
-    Ok(linker)
+
+    fn pre(linked: InstancePre<Reaching>) -> wasmtime::Result<Self::Pre> {
+        Self::Pre::new(linked)
+    }
+
+    fn engine(pre: &Self::Pre) -> &Engine {
+        pre.engine()
+    }
+
+    async fn configure(
+        pre: &Self::Pre,
+        store: &mut Store<Reaching>,
+        settings: &str,
+    ) -> wasmtime::Result<(Self, Result<(), Vec<Problem>>)> {
+        let instance = pre.instantiate_async(&mut *store).await?;
+        let outcome = instance.origan_codec_settings().call_configure(&mut *store, settings).await?;
+        let problem = |found: exported_settings::Problem| Problem { path: found.path, message: found.message };
+        Ok((instance, outcome.map_err(|found| found.into_iter().map(problem).collect())))
+    }
 }
 
 fn held(answer: Result<exported::Secret, exported::ResolveError>) -> Result<ResolvedSecret, ResolveError> {

@@ -1,36 +1,22 @@
 //! Sinks: one warm instance, replaced after a trap or a missed deadline.
 
-use std::sync::Arc;
-
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::{HasSelf, InstancePre, Linker};
 use wasmtime::{Engine, Store};
 
+use super::admission::Problem;
 use super::bindings::sink as wit;
-use super::bindings::sink::exports::origan::codec::audit_sink as exported;
-use super::engine::Clock;
+use super::bindings::sink::exports::origan::codec::{audit_sink as exported, settings as exported_settings};
 use super::fault::{Fault, printable};
 use super::imports::PluginLog;
-use super::limits::Limits;
-use super::outside::Outside;
-use super::reach::{self, ConfigureError, Reaching, problems};
+use super::reach::{self, ConfigureError, Reaching, Recipe, World};
 
 pub use wit::exports::origan::codec::audit_sink::Entry;
 
 /// A sink that may go live.
 pub struct SinkPlugin {
-    recipe: Recipe,
+    recipe: Recipe<wit::AuditSinkPlugin>,
     warm: Option<Warm>,
     replaced: u64,
-}
-
-/// What an instance is made of.
-struct Recipe {
-    pre: wit::AuditSinkPluginPre<Reaching>,
-    clock: Arc<Clock>,
-    limits: Limits,
-    log: Arc<PluginLog>,
-    outside: Arc<dyn Outside>,
-    settings: String,
 }
 
 /// How a sink took a batch.
@@ -50,18 +36,10 @@ struct Warm {
 }
 
 impl SinkPlugin {
-    /// With an instance that has taken `settings`.
-    pub(super) async fn new(
-        pre: wit::AuditSinkPluginPre<Reaching>,
-        clock: Arc<Clock>,
-        limits: Limits,
-        log: Arc<PluginLog>,
-        outside: Arc<dyn Outside>,
-        settings: String,
-    ) -> Result<Self, ConfigureError> {
-        let recipe = Recipe { pre, clock, limits, log, outside, settings };
-        let warm = Some(recipe.fresh().await?);
-        Ok(Self { recipe, warm, replaced: 0 })
+    /// With an instance that has taken its settings.
+    pub(super) async fn new(recipe: Recipe<wit::AuditSinkPlugin>) -> Result<Self, ConfigureError> {
+        let (store, instance) = recipe.fresh().await?;
+        Ok(Self { recipe, warm: Some(Warm { store, instance }), replaced: 0 })
     }
 
     /// Its lines in the log.
@@ -86,12 +64,8 @@ impl SinkPlugin {
             Some(warm) => warm,
             None => {
                 self.replaced += 1;
-                self.recipe.fresh().await.map_err(|error| match error {
-                    ConfigureError::Fault(fault) => fault,
-                    ConfigureError::Refused(_) => {
-                        Fault::BadAnswer("`configure` refused settings that it had taken".into())
-                    }
-                })?
+                let (store, instance) = self.recipe.fresh().await?;
+                Warm { store, instance }
             }
         };
         reach::begin(&mut warm.store);
@@ -111,39 +85,31 @@ impl SinkPlugin {
     }
 }
 
-impl Recipe {
-    async fn fresh(&self) -> Result<Warm, ConfigureError> {
-        let _at_work = self.clock.begin();
-        let mut store = reach::store(self.pre.engine(), &self.limits, self.log.clone(), self.outside.clone());
-        let calling = async {
-            let instance = self.pre.instantiate_async(&mut store).await?;
-            let outcome = instance.origan_codec_settings().call_configure(&mut store, &self.settings).await?;
-            Ok((instance, outcome))
-        };
-        let outcome: Result<wasmtime::Result<_>, _> =
-            tokio::time::timeout(self.limits.configure_deadline, calling).await;
-        match outcome {
-            Ok(Ok((instance, Ok(())))) => {
-                store.data_mut().is_configured();
-                Ok(Warm { store, instance })
-            }
-            Ok(Ok((_, Err(found)))) => {
-                Err(ConfigureError::Refused(problems(found.into_iter().map(|p| (p.path, p.message)))))
-            }
-            Ok(Err(error)) => Err(ConfigureError::Fault(store.data().fault(&error))),
-            Err(_) => Err(ConfigureError::Fault(Fault::Timeout(" in `configure`".into()))),
-        }
-    }
-}
+impl World for wit::AuditSinkPlugin {
+    type Pre = wit::AuditSinkPluginPre<Reaching>;
 
-/// A linker with the imports of the world, and WASI if it is granted.
-pub(super) fn linker(engine: &Engine, wasi: bool) -> wasmtime::Result<Linker<Reaching>> {
-    let mut linker = Linker::new(engine);
-    wit::AuditSinkPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut Reaching| state)?;
-    if wasi {
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    fn link(linker: &mut Linker<Reaching>) -> wasmtime::Result<()> {
+        Self::add_to_linker::<_, HasSelf<_>>(linker, |state: &mut Reaching| state)
     }
-    Ok(linker)
+
+    fn pre(linked: InstancePre<Reaching>) -> wasmtime::Result<Self::Pre> {
+        Self::Pre::new(linked)
+    }
+
+    fn engine(pre: &Self::Pre) -> &Engine {
+        pre.engine()
+    }
+
+    async fn configure(
+        pre: &Self::Pre,
+        store: &mut Store<Reaching>,
+        settings: &str,
+    ) -> wasmtime::Result<(Self, Result<(), Vec<Problem>>)> {
+        let instance = pre.instantiate_async(&mut *store).await?;
+        let outcome = instance.origan_codec_settings().call_configure(&mut *store, settings).await?;
+        let problem = |found: exported_settings::Problem| Problem { path: found.path, message: found.message };
+        Ok((instance, outcome.map_err(|found| found.into_iter().map(problem).collect())))
+    }
 }
 
 /// What a sink rejects was in the batch, each once.

@@ -226,9 +226,9 @@ mod tests {
             let table = format!("* | * | * | * | *\n! * | * | * | {deny}");
             decide(&table, "runner", "decrypt-all", Some("shop"), &[variable]).is_ok()
         };
-        assert!(!ask("* | *:*/root/*", "A@vault:secret/data/root/x"));
-        assert!(ask("* | *:*/root/*", "A@vault:secret/data/shop/x"));
-        assert!(ask("* | *:*/root/*", "A"));
+        assert!(!ask("* | *:*/platform/*", "A@vault:secret/data/platform/x"));
+        assert!(ask("* | *:*/platform/*", "A@vault:secret/data/shop/x"));
+        assert!(ask("* | *:*/platform/*", "A"));
         assert!(!ask("ADMIN_*", "ADMIN_KEY@vault:secret/data/shop/x"));
         // Nor does it deny a DEK.
         let table = "* | * | * | * \n! * | * | * | * | *:*";

@@ -117,10 +117,8 @@ impl Cases {
         pre: &SinkPre,
     ) -> Result<Vec<String>, AdmissionError> {
         let script = Arc::new(Script::of(case));
-        let (limits, log) = (candidate.limits.clone(), candidate.log.clone());
-        let made =
-            SinkPlugin::new(pre.clone(), engines.clock.clone(), limits, log, script.clone(), self.settings_of(case))
-                .await;
+        let recipe = engines.recipe(candidate, pre.clone(), script.clone(), &self.settings_of(case));
+        let made = SinkPlugin::new(recipe).await;
         let mut plugin = match made.map_err(AdmissionError::from) {
             Ok(plugin) => plugin,
             Err(AdmissionError::Settings(problems)) => return Ok(case.complaints_of_problems(&problems)),

@@ -70,10 +70,8 @@ impl Cases {
         pre: &SecretProviderPre,
     ) -> Result<Vec<String>, AdmissionError> {
         let script = Arc::new(Script::of(case));
-        let Candidate { limits, log, .. } = candidate.clone();
-        let outside: Arc<dyn Outside> = script.clone();
-        let settings = self.settings_of(case);
-        let made = SecretProvider::new(pre.clone(), engines.clock.clone(), limits, log, outside, settings).await;
+        let recipe = engines.recipe(candidate, pre.clone(), script.clone(), &self.settings_of(case));
+        let made = SecretProvider::new(recipe).await;
         let plugin = match made.map_err(AdmissionError::from) {
             Ok(plugin) => plugin,
             Err(AdmissionError::Settings(problems)) => return Ok(case.complaints_of_problems(&problems)),
