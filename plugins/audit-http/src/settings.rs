@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use guest_parts::http::Url;
+use guest_parts::http::{Url, credential};
 use guest_parts::settings::{Problem, Table, read};
 
 use crate::mapping::{Format, Mapping};
@@ -52,10 +52,7 @@ pub fn parse(json: &str) -> Result<Sink, Vec<Problem>> {
     read(json, |settings| {
         let url = settings.required::<Url>("url");
         let mapping = mapping(settings);
-        let credential = settings.optional::<String>("credential");
-        if credential.as_ref().is_some_and(String::is_empty) {
-            settings.problem("credential", "is empty".to_owned());
-        }
+        let credential = credential(settings);
         let headers = settings.or("headers", Headers::default());
         let max_body_bytes = settings.or("max_body_bytes", MAX_BODY_BYTES);
         if !(LEAST_BODY_BYTES..=MOST_BODY_BYTES).contains(&max_body_bytes) {

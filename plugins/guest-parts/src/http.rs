@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::settings::{Problem, Setting};
+use crate::settings::{Problem, Setting, Table};
 use crate::time::http_date;
 
 /// An absolute URL, `http` or `https`, without userinfo or fragment: what the host's interface takes.
@@ -42,6 +42,24 @@ pub fn escaped(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// The setting `credential`: the name of one that the host adds to each request.
+pub fn credential(settings: &mut Table) -> Option<String> {
+    let credential = settings.optional::<String>("credential");
+    if credential.as_ref().is_some_and(String::is_empty) {
+        settings.problem("credential", "is empty".to_owned());
+    }
+    credential
+}
+
+/// The setting `url`, below which a plugin asks: without a query, and without a slash at its end.
+pub fn base_url(settings: &mut Table) -> Option<String> {
+    let url = settings.required::<Url>("url")?;
+    if url.0.contains('?') {
+        settings.problem("url", "must not have a query".to_owned());
+    }
+    Some(url.0.trim_end_matches('/').to_owned())
 }
 
 fn wrong_with_url(text: &str) -> Option<&'static str> {

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use crate::duration::Duration;
 use crate::http::wait_ms;
 
 /// What is asked for.
@@ -75,6 +76,10 @@ pub trait Backend {
     fn now_ms(&mut self) -> u64;
 }
 
+/// How long a secret may be kept where the operator says nothing. A minute: short enough that a new version is soon seen, long enough
+/// for a deployment of many workers.
+pub const KEEP: Duration = Duration { ms: 60_000 };
+
 /// How much of an answer is told to the operator.
 const TOLD_CHARS: usize = 200;
 
@@ -106,6 +111,26 @@ pub fn grouped<K: PartialEq>(references: &[Reference], key: impl Fn(&Reference) 
         }
     }
     groups
+}
+
+/// One result for each of `references`, in order, where a backend is asked for one path and version at a time: `read` asks for what
+/// each holds, once, and `pick` takes a reference's field out of it.
+pub fn resolve_each<F>(
+    references: &[Reference],
+    mut read: impl FnMut(&str, Option<&str>) -> Result<F, ResolveError>,
+    pick: impl Fn(&F, Option<&str>) -> Result<Secret, ResolveError>,
+) -> Vec<Result<Secret, ResolveError>> {
+    let mut results: Vec<_> = references.iter().map(|_| Err(ResolveError::NotFound)).collect();
+    for ((path, version), places) in
+        grouped(references, |reference| (reference.path.clone(), reference.version.clone()))
+    {
+        let found = read(&path, version.as_deref());
+        for place in places {
+            let (Some(reference), Some(slot)) = (references.get(place), results.get_mut(place)) else { continue };
+            *slot = found.as_ref().map_err(Clone::clone).and_then(|found| pick(found, reference.field.as_deref()));
+        }
+    }
+    results
 }
 
 /// What passes by itself, or only the operator can repair: every status that says nothing of the secret.

@@ -1,7 +1,8 @@
 //! What the operator wrote.
 
 use guest_parts::duration::Duration;
-use guest_parts::http::Url;
+use guest_parts::http::{Url, credential};
+use guest_parts::secret::KEEP;
 use guest_parts::settings::{Problem, read};
 
 /// The service, as configured.
@@ -14,9 +15,6 @@ pub struct Settings {
     /// How long the host may keep a secret.
     pub keep: Duration,
 }
-
-/// A minute: short enough that a rotation is soon seen, long enough for a deployment of many workers.
-const KEEP: Duration = Duration { ms: 60_000 };
 
 /// `json` as the service that it describes.
 pub fn parse(json: &str) -> Result<Settings, Vec<Problem>> {
@@ -40,10 +38,7 @@ pub fn parse(json: &str) -> Result<Settings, Vec<Problem>> {
                 None
             }
         };
-        let credential = settings.optional::<String>("credential");
-        if credential.as_ref().is_some_and(String::is_empty) {
-            settings.problem("credential", "is empty".to_owned());
-        }
+        let credential = credential(settings);
         let keep = settings.or("keep", KEEP);
         Some(Settings { url: url?, credential, keep })
     })

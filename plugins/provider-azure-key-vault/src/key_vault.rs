@@ -6,7 +6,7 @@
 
 use guest_parts::json::parse;
 use guest_parts::secret::{
-    Answer, Backend, Reference, Request, ResolveError, Secret, field_of, grouped, told, trouble,
+    Answer, Backend, Reference, Request, ResolveError, Secret, field_of, resolve_each, told, trouble,
 };
 use serde_json::Value;
 
@@ -28,17 +28,7 @@ pub fn resolve(
     vault: &mut impl Backend,
     references: &[Reference],
 ) -> Vec<Result<Secret, ResolveError>> {
-    let mut results: Vec<_> = references.iter().map(|_| Err(ResolveError::NotFound)).collect();
-    for ((name, version), places) in
-        grouped(references, |reference| (reference.path.clone(), reference.version.clone()))
-    {
-        let found = read(settings, vault, &name, version.as_deref());
-        for place in places {
-            let (Some(reference), Some(slot)) = (references.get(place), results.get_mut(place)) else { continue };
-            *slot = found.as_ref().map_err(Clone::clone).and_then(|found| found.secret(reference.field.as_deref()));
-        }
-    }
-    results
+    resolve_each(references, |name, version| read(settings, vault, name, version), Found::secret)
 }
 
 impl Found {

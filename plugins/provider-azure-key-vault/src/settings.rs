@@ -1,7 +1,8 @@
 //! What the operator wrote.
 
 use guest_parts::duration::Duration;
-use guest_parts::http::Url;
+use guest_parts::http::{base_url, credential};
+use guest_parts::secret::KEEP;
 use guest_parts::settings::{Problem, read};
 
 /// The vault, as configured.
@@ -15,22 +16,13 @@ pub struct Settings {
     pub keep: Duration,
 }
 
-/// A minute: short enough that a new version is soon seen, long enough for a deployment of many workers.
-const KEEP: Duration = Duration { ms: 60_000 };
-
 /// `json` as the vault that it describes.
 pub fn parse(json: &str) -> Result<Settings, Vec<Problem>> {
     read(json, |settings| {
-        let url = settings.required::<Url>("url");
-        if url.as_ref().is_some_and(|url| url.0.contains('?')) {
-            settings.problem("url", "must not have a query".to_owned());
-        }
-        let credential = settings.optional::<String>("credential");
-        if credential.as_ref().is_some_and(String::is_empty) {
-            settings.problem("credential", "is empty".to_owned());
-        }
+        let url = base_url(settings);
+        let credential = credential(settings);
         let keep = settings.or("keep", KEEP);
-        Some(Settings { url: url?.0.trim_end_matches('/').to_owned(), credential, keep })
+        Some(Settings { url: url?, credential, keep })
     })
 }
 

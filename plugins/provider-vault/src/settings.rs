@@ -1,7 +1,8 @@
 //! What the operator wrote.
 
 use guest_parts::duration::Duration;
-use guest_parts::http::Url;
+use guest_parts::http::{base_url, credential};
+use guest_parts::secret::KEEP;
 use guest_parts::settings::{Problem, read};
 
 /// The Vault, as configured.
@@ -19,20 +20,11 @@ pub struct Settings {
     pub keep: Duration,
 }
 
-/// A minute: short enough that a new version is soon seen, long enough for a deployment of many workers.
-const KEEP: Duration = Duration { ms: 60_000 };
-
 /// `json` as the Vault that it describes.
 pub fn parse(json: &str) -> Result<Settings, Vec<Problem>> {
     read(json, |settings| {
-        let url = settings.required::<Url>("url");
-        if url.as_ref().is_some_and(|url| url.0.contains('?')) {
-            settings.problem("url", "must not have a query".to_owned());
-        }
-        let credential = settings.optional::<String>("credential");
-        if credential.as_ref().is_some_and(String::is_empty) {
-            settings.problem("credential", "is empty".to_owned());
-        }
+        let url = base_url(settings);
+        let credential = credential(settings);
         let namespace = settings.optional::<String>("namespace");
         if namespace.as_ref().is_some_and(|name| name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic())) {
             settings.problem("namespace", "must be printable ASCII, and not empty".to_owned());
@@ -45,8 +37,7 @@ pub fn parse(json: &str) -> Result<Settings, Vec<Problem>> {
             settings.problem("unversioned_mounts", message);
         }
         let keep = settings.or("keep", KEEP);
-        let url = url?.0.trim_end_matches('/').to_owned();
-        Some(Settings { url, credential, namespace, unversioned_mounts, keep })
+        Some(Settings { url: url?, credential, namespace, unversioned_mounts, keep })
     })
 }
 

@@ -8,7 +8,7 @@
 use guest_parts::http::escaped;
 use guest_parts::json::parse;
 use guest_parts::secret::{
-    Answer, Backend, Reference, Request, ResolveError, Secret, field_of, grouped, told, trouble,
+    Answer, Backend, Reference, Request, ResolveError, Secret, field_of, resolve_each, told, trouble,
 };
 use serde_json::Value;
 
@@ -27,23 +27,7 @@ pub fn resolve(
     vault: &mut impl Backend,
     references: &[Reference],
 ) -> Vec<Result<Secret, ResolveError>> {
-    let mut results: Vec<_> = references.iter().map(|_| Err(ResolveError::NotFound)).collect();
-    for ((path, version), places) in
-        grouped(references, |reference| (reference.path.clone(), reference.version.clone()))
-    {
-        let found = read(settings, vault, &path, version.as_deref());
-        for place in places {
-            let result = match (&found, references.get(place)) {
-                (Ok(found), Some(reference)) => found.secret(reference.field.as_deref()),
-                (Err(error), _) => Err(error.clone()),
-                (_, None) => continue,
-            };
-            if let Some(slot) = results.get_mut(place) {
-                *slot = result;
-            }
-        }
-    }
-    results
+    resolve_each(references, |path, version| read(settings, vault, path, version), Found::secret)
 }
 
 impl Found {
