@@ -17,6 +17,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
+use super::loopback;
+
 pub use super::collector::Reply;
 
 /// What a server knows, and how it answers.
@@ -47,11 +49,11 @@ pub enum Fault {
     Huge(usize),
 }
 
-/// One that runs, on a thread of its own: whatever a test's own thread waits for, it answers.
+/// One that runs.
 pub struct Backend<S> {
     pub address: SocketAddr,
     shared: Arc<Mutex<Shared<S>>>,
-    _ends: tokio::sync::oneshot::Sender<()>,
+    _ends: loopback::Ends,
 }
 
 struct Shared<S> {
@@ -66,21 +68,9 @@ impl<S: Answers> Backend<S> {
     pub async fn start(server: S) -> Self {
         let shared = Shared { server, asked: 0, faults: VecDeque::new(), always: None };
         let shared = Arc::new(Mutex::new(shared));
-        let (ends, ended) = tokio::sync::oneshot::channel::<()>();
-        let (tell, told) = tokio::sync::oneshot::channel();
         let serving = shared.clone();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-                tell.send(listener.local_addr().expect("an address")).expect("waited for");
-                tokio::select! {
-                    () = serve(listener, serving) => {}
-                    _ = ended => {}
-                }
-            });
-        });
-        Self { address: told.await.expect("it listens"), shared, _ends: ends }
+        let (address, ends) = loopback::serve(|listener| serve(listener, serving)).await;
+        Self { address, shared, _ends: ends }
     }
 
     pub fn origin(&self) -> String {

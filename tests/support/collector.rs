@@ -21,6 +21,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+
+use super::loopback;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -40,7 +42,7 @@ pub struct Collector {
     pub kind: Kind,
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
-    _ends: tokio::sync::oneshot::Sender<()>,
+    _ends: loopback::Ends,
 }
 
 /// An answer.
@@ -90,21 +92,8 @@ struct Document {
 impl Collector {
     pub async fn start(kind: Kind) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
-        let (ends, ended) = tokio::sync::oneshot::channel::<()>();
-        let (tell, told) = tokio::sync::oneshot::channel();
         let shared = state.clone();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-                tell.send(listener.local_addr().expect("an address")).expect("waited for");
-                tokio::select! {
-                    () = serve(listener, kind, shared) => {}
-                    _ = ended => {}
-                }
-            });
-        });
-        let address = told.await.expect("it listens");
+        let (address, ends) = loopback::serve(move |listener| serve(listener, kind, shared)).await;
         Self { kind, address, state, _ends: ends }
     }
 

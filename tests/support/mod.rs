@@ -8,6 +8,7 @@ pub mod codec;
 pub mod collector;
 pub mod haproxy;
 pub mod key_vault;
+pub mod loopback;
 pub mod node;
 pub mod plugins;
 pub mod postgres;

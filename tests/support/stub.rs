@@ -12,8 +12,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
 
 use super::collector::Reply;
+use super::loopback;
 
 /// What it was asked.
 #[derive(Debug, Clone)]
@@ -25,11 +27,11 @@ pub struct Asked {
     pub body: String,
 }
 
-/// One that runs, on a thread of its own.
+/// One that runs.
 pub struct Stub {
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
-    _ends: tokio::sync::oneshot::Sender<()>,
+    _ends: loopback::Ends,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Reply> + Send>>;
@@ -59,32 +61,20 @@ impl Stub {
     /// That answers when it likes.
     pub async fn start_slow(answer: impl Fn(Asked) -> Answering + Send + Sync + 'static) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (ends, ended) = tokio::sync::oneshot::channel::<()>();
-        let (tell, told) = tokio::sync::oneshot::channel();
         let (kept, answer) = (asked.clone(), Arc::new(answer));
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-                tell.send(listener.local_addr().expect("an address")).expect("waited for");
-                let serving = async {
-                    loop {
-                        let (stream, _) = listener.accept().await.expect("accepts");
-                        let (kept, answer) = (kept.clone(), answer.clone());
-                        let service = service_fn(move |request| one(kept.clone(), answer.clone(), request));
-                        tokio::spawn(async move {
-                            // A peer that goes away ends its connection, and nothing else.
-                            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                        });
-                    }
-                };
-                tokio::select! {
-                    () = serving => {}
-                    _ = ended => {}
-                }
-            });
-        });
-        Self { address: told.await.expect("it listens"), asked, _ends: ends }
+        let serving = |listener: TcpListener| async move {
+            loop {
+                let (stream, _) = listener.accept().await.expect("accepts");
+                let (kept, answer) = (kept.clone(), answer.clone());
+                let service = service_fn(move |request| one(kept.clone(), answer.clone(), request));
+                tokio::spawn(async move {
+                    // A peer that goes away ends its connection, and nothing else.
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        };
+        let (address, ends) = loopback::serve(serving).await;
+        Self { address, asked, _ends: ends }
     }
 
     pub fn origin(&self) -> String {
