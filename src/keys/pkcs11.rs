@@ -34,7 +34,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The KEK in a token.
 pub struct Pkcs11Kek {
-    calls: mpsc::Sender<Call>,
+    /// Until it is dropped.
+    calls: Option<mpsc::Sender<Call>>,
+    /// Disconnected when the last session's thread has ended.
+    at_work: Mutex<std::sync::mpsc::Receiver<()>>,
     deadline: Duration,
     standing: Arc<Standing>,
     name: String,
@@ -59,21 +62,25 @@ impl Pkcs11Kek {
         let standing = Arc::new(Standing::default());
         let (calls, queue) = mpsc::channel(config.sessions * WAITING_PER_SESSION);
         let queue = Arc::new(Mutex::new(queue));
+        let (works, at_work) = std::sync::mpsc::channel();
         for index in 0..config.sessions {
-            let (token, queue, standing) = (token.clone(), queue.clone(), standing.clone());
-            spawn(format!("pkcs11-{index}"), move || serve(&token, &queue, &standing))?;
+            let (token, queue, standing, works) = (token.clone(), queue.clone(), standing.clone(), works.clone());
+            spawn(format!("pkcs11-{index}"), move || {
+                serve(&token, &queue, &standing);
+                drop(works);
+            })?;
         }
         let (weak, watched) = (calls.downgrade(), standing.clone());
         spawn("pkcs11-watch".into(), move || look_again(&weak, &watched))?;
         let deadline = Duration::from_millis(config.deadline_ms);
-        Ok(Self { calls, deadline, standing, name: token.name() })
+        Ok(Self { calls: Some(calls), at_work: Mutex::new(at_work), deadline, standing, name: token.name() })
     }
 
     async fn ask(&self, ask: Ask) -> Answer {
         let (reply, answer) = oneshot::channel();
         let asking = async {
             let call = Call { ask, reply: Some(reply) };
-            self.calls.send(call).await.ok()?;
+            self.calls.as_ref()?.send(call).await.ok()?;
             answer.await.ok()
         };
         match tokio::time::timeout(self.deadline, asking).await {
@@ -93,6 +100,16 @@ impl Pkcs11Kek {
             Fault::NotNow(why) | Fault::Lost(why) => KekUnavailable::NotNow(format!("{}: {why}", self.name)),
             Fault::CannotOpen => KekUnavailable::NotNow(format!("{}: it does not open what it wrapped", self.name)),
         }
+    }
+}
+
+impl Drop for Pkcs11Kek {
+    /// Waits until no thread is in the module any more: at the end of the process its C code tidies up, and who is inside then crashes.
+    fn drop(&mut self) {
+        self.calls = None;
+        // Nothing is ever sent; a call that never returns is not waited for.
+        let at_work = self.at_work.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = at_work.recv_timeout(self.deadline);
     }
 }
 
