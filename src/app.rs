@@ -1,6 +1,7 @@
 //! The only place that builds things: from configuration and secrets to a service that answers.
 
 mod code;
+mod compiler;
 mod dev;
 mod hardening;
 mod secrets;
@@ -24,6 +25,7 @@ use crate::server;
 use crate::service::Service;
 
 use code::VouchedCode;
+pub use compiler::{CompilerProcess, compile_stdin};
 pub use dev::DevFiles;
 pub use hardening::{harden_process, lock_memory};
 pub use secrets::{Doors, Secrets, generate_in_a_token};
@@ -66,7 +68,7 @@ pub async fn serve(
     let (tell, not_ready) = watch::channel(String::from("starting"));
     let draining = Arc::new(AtomicBool::new(false));
     let code = Arc::new(VouchedCode::new(config.data_dir.join("code")));
-    let plugins = Plugins::new(code.clone())?;
+    let plugins = Plugins::new(code.clone(), Arc::new(CompilerProcess::new()))?;
     let edge = Arc::new(Edge {
         callers: ArcSwap::from_pointee(secrets.doors.open()?),
         limits: config.limits.clone(),

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use origan_codec_host::plugin::CodeFor;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::app::DevFiles;
@@ -50,6 +51,17 @@ enum Command {
     /// The configuration: check it.
     #[command(subcommand)]
     Config(config::Command),
+    /// What `codec` starts for itself: the code of the component on stdin, to stdout.
+    #[command(hide = true)]
+    CompilePlugin {
+        /// What the code is for.
+        #[arg(long = "for", value_parser = code_for)]
+        code_for: CodeFor,
+    },
+}
+
+fn code_for(name: &str) -> Result<CodeFor, String> {
+    CodeFor::ALL.into_iter().find(|code_for| code_for.name() == name).ok_or_else(|| "no such engine".into())
 }
 
 /// What every command gets.
@@ -81,6 +93,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     {
         return keys::generate(generate);
     }
+    if let Command::CompilePlugin { code_for } = cli.command {
+        return crate::app::compile_stdin(code_for);
+    }
     let mut environment = Environment::read()?;
     let (config_path, is_there) = config_path(&cli, &environment)?;
     let config = Config::load(is_there.then_some(&*config_path), &environment)?;
@@ -97,6 +112,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Keys(command) => runtime.block_on(keys::run(command, setting)),
         Command::Audit(command) => runtime.block_on(audit::run(command, &setting)),
         Command::Config(command) => runtime.block_on(config::run(command, setting)),
+        Command::CompilePlugin { code_for } => crate::app::compile_stdin(code_for),
     };
     // A thread that waits for a disk which does not answer is not waited for.
     runtime.shutdown_timeout(SHUTDOWN_DEADLINE);

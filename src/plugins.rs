@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use origan_codec_host::plugin::{CodeCache, Engines};
+use origan_codec_host::plugin::{CodeCache, Compiler, Engines, NoCache};
 use tokio::sync::{Mutex, Notify};
 use tracing::{info, warn};
 
@@ -73,10 +73,10 @@ struct State {
 }
 
 impl Plugins {
-    /// None yet. What they are compiled to is looked for in `code`, and kept there.
-    pub fn new(code: Arc<dyn CodeCache>) -> anyhow::Result<Arc<Self>> {
+    /// None yet. What they are compiled to is looked for in `code`, made by `compiler`, and kept.
+    pub fn new(code: Arc<dyn CodeCache>, compiler: Arc<dyn Compiler>) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self {
-            engines: Arc::new(Engines::with_cache(code)?),
+            engines: Arc::new(Engines::with(code, compiler)?),
             policies: Arc::default(),
             providers: Arc::default(),
             runtime: Threads::start("sinks", 1, SINKS_NICENESS)?,
@@ -87,8 +87,8 @@ impl Plugins {
     }
 
     /// Takes every plugin that `config` names through the admission, runs none of them, and says how each fared.
-    pub async fn check(config: &Config) -> anyhow::Result<Vec<Checked>> {
-        let engines = Arc::new(Engines::new()?);
+    pub async fn check(config: &Config, compiler: Arc<dyn Compiler>) -> anyhow::Result<Vec<Checked>> {
+        let engines = Arc::new(Engines::with(Arc::new(NoCache), compiler)?);
         let mut checked = policies::check(&engines, config).await;
         let mut outputs = Outputs::default();
         outputs.follow(config);

@@ -12,6 +12,7 @@ mod bodies;
 mod callers;
 mod ciphertexts;
 mod compiled_code;
+mod compiler;
 mod configuration;
 mod contract;
 mod counting;

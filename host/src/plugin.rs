@@ -25,7 +25,7 @@ mod wasi;
 mod weight;
 
 pub use admission::{AdmissionError, Candidate, Problem, Sha256Digest};
-pub use code::{CodeCache, CodeKey};
+pub use code::{CodeCache, CodeFor, CodeKey, CompileError, Compiler, NoCache, compile};
 pub use engine::Engines;
 pub use fault::Fault;
 pub use imports::{LogLevel, LogLine, PluginLog};

@@ -1,12 +1,13 @@
 //! `codec config`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Subcommand;
 use origan_codec_host::crypto::KekUnavailable;
 
 use super::Setting;
-use crate::app::Secrets;
+use crate::app::{CompilerProcess, Secrets};
 use crate::keys::KekProofError;
 use crate::plugins::Plugins;
 
@@ -26,7 +27,7 @@ pub(super) async fn run(command: Command, setting: Setting) -> anyhow::Result<Ex
         }
         tried => tried?,
     }
-    let plugins = Plugins::check(&config).await?;
+    let plugins = Plugins::check(&config, Arc::new(CompilerProcess::new())).await?;
     let refused = plugins.iter().filter(|plugin| plugin.outcome.is_err()).count();
     match refused {
         0 => println!("the configuration is good"),

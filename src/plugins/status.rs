@@ -36,7 +36,7 @@ impl Status {
     pub(super) fn may_pass(&self) -> bool {
         let plugins = self.policies.iter().chain(&self.sinks).chain(&self.providers);
         let codes = plugins.filter_map(|plugin| plugin.error.as_ref());
-        codes.map(|(code, _)| *code).any(|code| matches!(code, "unreadable" | "grant" | "thread"))
+        codes.map(|(code, _)| *code).any(|code| matches!(code, "unreadable" | "grant" | "thread" | "compiler"))
     }
 }
 

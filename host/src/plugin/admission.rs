@@ -1,7 +1,7 @@
 //! The one way in: size → pinned digest → parse → imports within the grants → compile → `configure` → the plugin's own cases.
 //!
-//! Nothing of it runs where requests do: compiling blocks, so each step that may has a thread of its own, with a deadline. What cannot
-//! be ended (a compiler at work) is left behind on that thread, and its plugin refused.
+//! Nothing of it runs where requests do: each step that may block has a thread of its own, with a deadline. What cannot be ended (a
+//! compiler at work in this process) is left behind on that thread, and its plugin refused.
 
 mod candidate;
 mod digest;
@@ -11,14 +11,13 @@ mod thread;
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
-use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::bindings::policy::PolicyPluginPre;
 use super::bindings::secret_provider::{SecretProviderPlugin, SecretProviderPluginPre};
 use super::bindings::sink::{AuditSinkPlugin, AuditSinkPluginPre};
 use super::cases::Linked;
-use super::code;
+use super::code::CodeFor;
 use super::engine::Engines;
 use super::fault::{Fault, printable};
 use super::outside::Outside;
@@ -50,8 +49,9 @@ impl Engines {
             let runtime = runtime.map_err(|error| AdmissionError::Thread(error.to_string()))?;
             let plugin = engines.make_policy(&taken, &runtime)?;
             if let Some(cases) = &taken.cases {
-                let linked =
-                    Linked::Policy(engines.link(&engines.compile(&engines.policies, &taken.bytes)?, taken.wasi)?);
+                let linked = Linked::Policy(
+                    engines.link(&engines.compile(&taken, &taken.bytes, CodeFor::Decisions)?, taken.wasi)?,
+                );
                 runtime.block_on(cases.must_pass(&engines, &taken, &linked))?;
             }
             Ok(plugin)
@@ -133,7 +133,7 @@ impl Engines {
     async fn link_reaching<W: World>(self: &Arc<Self>, candidate: &Candidate) -> Result<W::Pre, AdmissionError> {
         let (engines, taken) = (self.clone(), candidate.clone());
         let linking = self.on_thread(&candidate.limits, move || {
-            let component = engines.compile(&engines.sinks, &taken.bytes)?;
+            let component = engines.compile(&taken, &taken.bytes, CodeFor::Calls)?;
             reach::linked::<W>(&component, taken.wasi).map_err(|error| compile_error(&error))
         });
         linking.await
@@ -144,7 +144,7 @@ impl Engines {
         let (engines, taken) = (self.clone(), candidate.clone());
         let linking = self.on_thread(&candidate.limits, move || {
             taken.check(Kind::Policy, false, false)?;
-            engines.link(&engines.compile(&engines.policies, &taken.bytes)?, taken.wasi)
+            engines.link(&engines.compile(&taken, &taken.bytes, CodeFor::Decisions)?, taken.wasi)
         });
         linking.await
     }
@@ -153,9 +153,9 @@ impl Engines {
     fn make_policy(&self, candidate: &Candidate, runtime: &Runtime) -> Result<PolicyPlugin, AdmissionError> {
         let Candidate { bytes, settings, limits, log, wasi, .. } = candidate;
         let configuring = snapshot::configure_policy(self, bytes, settings, limits, log.clone(), *wasi);
-        match runtime.block_on(configuring).map_err(AdmissionError::Configure)? {
+        match runtime.block_on(configuring)? {
             Snapshot::Taken(snapshot) => {
-                let pre = self.link(&self.compile(&self.policies, &snapshot)?, *wasi)?;
+                let pre = self.link(&self.compile(candidate, &snapshot, CodeFor::Decisions)?, *wasi)?;
                 let making = PolicyPlugin::new(pre, self.clock.clone(), limits.clone(), log.clone(), None, *wasi);
                 runtime.block_on(making).map_err(AdmissionError::Configure)
             }
@@ -163,14 +163,14 @@ impl Engines {
             Snapshot::Impossible(why) => {
                 let plugin = &candidate.name;
                 tracing::info!(plugin, why, "no snapshot of this policy: it is configured for each decision");
-                let pre = self.link(&self.compile(&self.policies, bytes)?, *wasi)?;
+                let pre = self.link(&self.compile(candidate, bytes, CodeFor::Decisions)?, *wasi)?;
                 runtime.block_on(self.configured_afresh(&pre, candidate))
             }
         }
     }
 
-    fn compile(&self, engine: &Engine, bytes: &[u8]) -> Result<Component, AdmissionError> {
-        code::component(engine, &*self.code, bytes).map_err(|error| compile_error(&error))
+    fn compile(&self, candidate: &Candidate, bytes: &[u8], code_for: CodeFor) -> Result<Component, AdmissionError> {
+        Ok(self.component(bytes, code_for, candidate.limits.compile_deadline)?)
     }
 
     fn link(&self, component: &Component, wasi: bool) -> Result<PolicyPre, AdmissionError> {

@@ -13,7 +13,7 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm,
 };
 
-use super::code::{CodeCache, NoCache};
+use super::code::{CodeCache, CodeFor, Compiler, NoCache};
 use super::limits::CORE_INSTANCES_MAX;
 pub(super) use clock::{AtWork, Clock, TICK};
 
@@ -36,6 +36,8 @@ pub struct Engines {
     pub(super) sinks: Engine,
     pub(super) snapshots: Engine,
     pub(super) code: Arc<dyn CodeCache>,
+    /// None: this process compiles.
+    pub(super) compiler: Option<Arc<dyn Compiler>>,
     /// Places for compilers at work.
     pub(super) admissions: Arc<Semaphore>,
     pub(super) clock: Arc<Clock>,
@@ -47,24 +49,34 @@ pub struct Engines {
 pub struct EnginesError(String);
 
 impl Engines {
-    /// Sets them up and starts their clock. Every component is compiled.
+    /// Sets them up and starts their clock. Every component is compiled, here.
     pub fn new() -> Result<Self, EnginesError> {
-        Self::with_cache(Arc::new(NoCache))
+        Self::set_up(Arc::new(NoCache), None)
     }
 
-    /// The same, with `code` for what has been compiled before.
-    pub fn with_cache(code: Arc<dyn CodeCache>) -> Result<Self, EnginesError> {
+    /// The same, with `code` for what has been compiled before, and `compiler` for what has not.
+    pub fn with(code: Arc<dyn CodeCache>, compiler: Arc<dyn Compiler>) -> Result<Self, EnginesError> {
+        Self::set_up(code, Some(compiler))
+    }
+
+    fn set_up(code: Arc<dyn CodeCache>, compiler: Option<Arc<dyn Compiler>>) -> Result<Self, EnginesError> {
         let make = |config: &Config| Engine::new(config).map_err(|error| EnginesError(format!("{error:#}")));
-        let mut pooled = common();
+        let mut pooled = config(CodeFor::Decisions);
         pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
-        pooled.memory_reservation(POOLED_MEMORY_BYTES_MAX as u64);
-        // Small guests are compiled at every start; what they compute is done in microseconds either way.
-        let mut quick = common();
-        quick.cranelift_opt_level(OptLevel::None);
-        let (policies, sinks, snapshots) = (make(&pooled)?, make(&common())?, make(&quick)?);
+        let policies = make(&pooled)?;
+        let (sinks, snapshots) = (make(&config(CodeFor::Calls))?, make(&config(CodeFor::Snapshots))?);
         let clock = Clock::start([policies.weak(), sinks.weak(), snapshots.weak()]);
         let clock = clock.map_err(|error| EnginesError(error.to_string()))?;
-        Ok(Self { policies, sinks, snapshots, code, admissions: Arc::new(Semaphore::new(ADMISSIONS_MAX)), clock })
+        let admissions = Arc::new(Semaphore::new(ADMISSIONS_MAX));
+        Ok(Self { policies, sinks, snapshots, code, compiler, admissions, clock })
+    }
+
+    pub(super) fn engine(&self, code_for: CodeFor) -> &Engine {
+        match code_for {
+            CodeFor::Decisions => &self.policies,
+            CodeFor::Calls => &self.sinks,
+            CodeFor::Snapshots => &self.snapshots,
+        }
     }
 }
 
@@ -75,6 +87,18 @@ impl Drop for Engines {
     }
 }
 
+/// All of an engine's settings that its code depends on.
+pub(super) fn config(code_for: CodeFor) -> Config {
+    let mut config = common();
+    match code_for {
+        CodeFor::Decisions => config.memory_reservation(POOLED_MEMORY_BYTES_MAX as u64),
+        CodeFor::Calls => &mut config,
+        // What `configure` computes is done in microseconds either way.
+        CodeFor::Snapshots => config.cranelift_opt_level(OptLevel::None),
+    };
+    config
+}
+
 /// What every engine has in common: no feature that no guest needs, every one that stops a guest.
 fn common() -> Config {
     let mut config = Config::new();
@@ -83,7 +107,7 @@ fn common() -> Config {
     config.wasm_gc(false).wasm_exceptions(false).wasm_function_references(false);
     config.wasm_threads(false).shared_memory(false).wasm_memory64(false).wasm_stack_switching(false);
     config.concurrency_support(false);
-    // A plugin is compiled beside requests, on one thread that lets them go first.
+    // A plugin is compiled beside requests, which go first.
     config.parallel_compilation(false);
     // The single-pass allocator would compile in half the time, and is not for code that nobody trusts: wasmtime gives no advisories for it.
     config.cranelift_regalloc_algorithm(RegallocAlgorithm::Backtracking);

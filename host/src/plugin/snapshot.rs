@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 
-use super::admission::Problem;
+use super::admission::{AdmissionError, Problem};
 use super::bindings::policy::{PolicyPlugin, PolicyPluginPre};
-use super::code;
+use super::code::{CodeFor, CompileError};
 use super::engine::Engines;
 use super::fault::{Fault, printable};
 use super::imports::PluginLog;
@@ -35,7 +35,8 @@ pub(super) async fn configure_policy(
     limits: &Limits,
     log: Arc<PluginLog>,
     wasi: bool,
-) -> Result<Snapshot, Fault> {
+) -> Result<Snapshot, AdmissionError> {
+    let failed = AdmissionError::Configure;
     let impossible = |error: &wasmtime::Error| Ok(Snapshot::Impossible(printable(&format!("{error:#}"))));
     let engine = &engines.snapshots;
     let mut wizer = Wizer::new();
@@ -44,11 +45,15 @@ pub(super) async fn configure_policy(
         Ok(instrumented) => instrumented,
         Err(error) => return impossible(&error),
     };
-    let linker = linker(engine, wasi).map_err(|error| Fault::Trap(error.to_string()))?;
+    let linker = linker(engine, wasi).map_err(|error| failed(Fault::Trap(error.to_string())))?;
     // What cannot be compiled or linked as it is will be told when that is tried.
-    let component = code::component(engine, &*engines.code, &without(&instrumented, "policy"));
-    let linked = component.and_then(|component| linker.instantiate_pre(&component)).and_then(PolicyPluginPre::new);
-    let pre = match linked {
+    let instrumented = without(&instrumented, "policy");
+    let component = match engines.component(&instrumented, CodeFor::Snapshots, limits.compile_deadline) {
+        Ok(component) => component,
+        Err(CompileError::Refused(why)) => return Ok(Snapshot::Impossible(why)),
+        Err(error) => return Err(error.into()),
+    };
+    let pre = match linker.instantiate_pre(&component).and_then(PolicyPluginPre::new) {
         Ok(pre) => pre,
         Err(error) => return impossible(&error),
     };
@@ -62,7 +67,7 @@ pub(super) async fn configure_policy(
     let called: wasmtime::Result<_> = match tokio::time::timeout(limits.configure_deadline * WALL_FACTOR, calling).await
     {
         Ok(called) => called,
-        Err(_) => return Err(Fault::Timeout(", waiting in an import".into())),
+        Err(_) => return Err(failed(Fault::Timeout(", waiting in an import".into()))),
     };
     let instance = match called {
         Ok((instance, Ok(()))) => instance,
@@ -71,7 +76,7 @@ pub(super) async fn configure_policy(
             let problems = problems.map(|problem| Problem { path: problem.path, message: problem.message });
             return Ok(Snapshot::Refused(problems.collect()));
         }
-        Err(error) => return Err(Fault::of(&error, store.data().meter.refused())),
+        Err(error) => return Err(failed(Fault::of(&error, store.data().meter.refused()))),
     };
     // The snapshot is read through the same door as everything that a guest hands over.
     store.set_hostcall_fuel(limits.memory_bytes);

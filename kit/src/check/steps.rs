@@ -55,7 +55,10 @@ impl Step {
             AdmissionError::Scan(ScanError::WrongWorld { .. }) | AdmissionError::WrongKind { .. } => Self::World,
             AdmissionError::Scan(_) => Self::Parse,
             AdmissionError::ImportNotGranted { .. } => Self::Imports,
-            AdmissionError::Compile(_) | AdmissionError::CompileTimeout(_) | AdmissionError::Thread(_) => Self::Compile,
+            AdmissionError::Compile(_)
+            | AdmissionError::Compiler(_)
+            | AdmissionError::CompileTimeout(_)
+            | AdmissionError::Thread(_) => Self::Compile,
             AdmissionError::Settings(_) | AdmissionError::Configure(_) => Self::Configure,
             AdmissionError::Cases(_) => Self::Cases,
         }

@@ -59,6 +59,9 @@ pub enum AdmissionError {
     /// It cannot be compiled or linked.
     #[error("it does not compile: {0}")]
     Compile(String),
+    /// The compiler itself failed, or could not be had.
+    #[error("the compiler: {0}")]
+    Compiler(String),
     /// Its compilation took too long.
     #[error("it was not compiled in {0} ms")]
     CompileTimeout(u128),
@@ -90,6 +93,7 @@ impl AdmissionError {
             Self::Scan(ScanError::TooHeavy(_)) => "too-heavy",
             Self::ImportNotGranted { .. } => "import-not-granted",
             Self::Compile(_) => "compile",
+            Self::Compiler(_) => "compiler",
             Self::CompileTimeout(_) => "compile-timeout",
             Self::Settings(_) => "settings",
             Self::Configure(_) => "configure",

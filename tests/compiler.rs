@@ -1,0 +1,140 @@
+//! Plugins are compiled in a process of their own: without secrets, confined, and ended when it takes too long.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::plugins::{component, replace};
+use crate::support::{Codec, Launch};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A policy in Python: its interpreter takes seconds to compile.
+fn slow(launch: Launch) -> Launch {
+    launch.put_plugin("slow.wasm", &component("policy-recency-py"));
+    launch
+}
+
+fn toml(deadline_ms: u32) -> String {
+    format!(
+        "[[policies]]\nname = \"slow\"\npath = \"slow.wasm\"\nsettings = {{ max_age = \"24h\" }}\n\
+         compile_deadline_ms = {deadline_ms}\n"
+    )
+}
+
+/// The processes that `codec` has started and not seen the end of.
+fn children(codec: &Codec) -> Vec<PathBuf> {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", codec.pid())).expect("it runs");
+    let of = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+    let pids: Vec<String> = threads.flatten().map(of).collect();
+    pids.iter().flat_map(|pids| pids.split_whitespace()).map(|pid| PathBuf::from("/proc").join(pid)).collect()
+}
+
+fn follow(codec: &Codec, toml: &str) {
+    replace(&codec.launch.dir.path().join("codec.toml"), toml.as_bytes());
+    codec.signal("-HUP");
+}
+
+async fn until_it_compiles(codec: &Codec) -> PathBuf {
+    let start = Instant::now();
+    loop {
+        // Once it is confined, it is past its own start.
+        let confined = |child: &PathBuf| {
+            std::fs::read_to_string(child.join("status")).is_ok_and(|status| status.contains("NoNewPrivs:\t1"))
+        };
+        if let Some(child) = children(codec).into_iter().find(confined) {
+            return child;
+        }
+        assert!(start.elapsed() < PATIENCE, "no compiler was seen:\n{}", codec.log());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn assert_gone(processes: &[PathBuf]) {
+    let start = Instant::now();
+    while let Some(left) = processes.iter().find(|process| process.exists()) {
+        assert!(start.elapsed() < PATIENCE, "{} is still there", left.display());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn error_of(plugins: &Value) -> &str {
+    plugins["policies"][0]["errorCode"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_compiler_has_no_secret_and_can_open_nothing() {
+    let launch = slow(Launch::new());
+    let codec = launch.toml(&toml(60_000)).start_unready().await;
+    let compiler = until_it_compiles(&codec).await;
+    let read = |name: &str| std::fs::read_to_string(compiler.join(name)).expect("it compiles");
+    assert_eq!(read("environ"), "");
+    assert_eq!(std::fs::read_link(compiler.join("cwd")).expect("a folder"), PathBuf::from("/"));
+    let limits = read("limits");
+    for (name, most) in [("Max open files", "3"), ("Max file size", "0"), ("Max core file size", "0")] {
+        let line = limits.lines().find(|line| line.starts_with(name)).expect(name);
+        let columns: Vec<&str> = line[name.len()..].split_whitespace().collect();
+        assert_eq!(columns[..2], [most, most], "{name}");
+    }
+    let open = |process: &Path| -> BTreeSet<(OsString, PathBuf)> {
+        let open = std::fs::read_dir(process.join("fd")).expect("it runs").flatten();
+        open.filter_map(|entry| Some((entry.file_name(), std::fs::read_link(entry.path()).ok()?))).collect()
+    };
+    // What whoever started the tests has left open is passed on to every process.
+    let here = open(Path::new("/proc/self"));
+    let own: Vec<_> = open(&compiler).difference(&here).cloned().collect();
+    assert_eq!(own.len(), 3, "{own:?}");
+    assert!(own.iter().all(|(_, target)| target.to_string_lossy().starts_with("pipe:")), "{own:?}");
+    // It lets those who serve go first.
+    let stat = read("stat");
+    let (_, after_name) = stat.rsplit_once(") ").expect("fields");
+    assert_eq!(after_name.split(' ').nth(16), Some("10"), "{stat}");
+}
+
+#[tokio::test]
+async fn a_compiler_that_dies_takes_nothing_along_and_is_tried_again() {
+    let mut codec = slow(Launch::new()).start().await;
+    follow(&codec, &toml(60_000));
+    let compiler = until_it_compiles(&codec).await;
+    let pid = compiler.file_name().expect("a pid").to_owned();
+    assert!(Command::new("kill").arg("-KILL").arg(&pid).status().expect("kill").success());
+    let plugins = codec.until_plugins("it tells", |plugins| error_of(plugins) == "compiler").await;
+    assert!(plugins["policies"][0]["error"].as_str().expect("words").contains("signal: 9"), "{plugins:#}");
+    // It never went live, so it denies; the service itself goes on.
+    assert_eq!(codec.client.get("/readyz").await.status, 200);
+    let body = json!({"projectId": "shop", "value": "v"});
+    codec.client.post("/encrypt", body).await.refused(403, "denied");
+    // By itself.
+    until_it_compiles(&codec).await;
+    // Nobody is left behind when the service ends.
+    let left = children(&codec);
+    assert_eq!(codec.terminate().await, 0);
+    assert_gone(&left).await;
+}
+
+#[tokio::test]
+async fn a_compiler_that_takes_too_long_is_ended() {
+    let codec = slow(Launch::new()).start().await;
+    follow(&codec, &toml(2_000));
+    let compiler = until_it_compiles(&codec).await;
+    codec.until_plugins("it tells", |plugins| error_of(plugins) == "compile-timeout").await;
+    assert_gone(&[compiler]).await;
+}
+
+#[test]
+fn what_is_no_component_is_refused_in_words() {
+    let launch = Launch::new();
+    let mut compiler = launch.command(&["compile-plugin", "--for", "calls"]);
+    compiler.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut compiler = compiler.spawn().expect("it starts");
+    compiler.stdin.take().expect("a pipe").write_all(b"\0asm and no more").expect("written");
+    let output = compiler.wait_with_output().expect("its end");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(output.stdout.is_empty() && !said.is_empty() && said.lines().count() == 1, "{said}");
+}
