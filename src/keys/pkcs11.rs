@@ -67,6 +67,8 @@ impl Pkcs11Kek {
             let (token, queue, standing, works) = (token.clone(), queue.clone(), standing.clone(), works.clone());
             spawn(format!("pkcs11-{index}"), move || {
                 serve(&token, &queue, &standing);
+                // The last one takes leave of the module.
+                drop(token);
                 drop(works);
             })?;
         }

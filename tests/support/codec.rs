@@ -208,7 +208,7 @@ impl Codec {
         }
         let output = self.launch.run(&arguments);
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
 
     /// From the line that says so, in either format of the log.
