@@ -28,6 +28,7 @@ mod kek;
 mod languages;
 mod leaks;
 mod openapi;
+mod pages;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 #[cfg(feature = "pkcs11")]

@@ -1,7 +1,7 @@
 //! Cases that a plugin must answer: query → decision, batch → what was sent, references → secrets. `codec-plugin test` runs them, and so does the host before
 //! it relies on a plugin whose operator names their file.
 //!
-//! The form of the file is in `docs/PLUGINS.md`.
+//! The form of the file is in `docs/plugins/cases.md`.
 
 mod run;
 mod script;
