@@ -1,8 +1,9 @@
 //! The providers that ship, against their backends: Vault's API as an independent client finds it, AWS Secrets Manager of moto, Azure Key Vault
-//! as its description has it; and all of them in one call.
+//! as its published description has it; and all of them in one call.
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -205,6 +206,19 @@ async fn azure_versions_and_fields_and_a_challenge_that_is_not_followed() {
     azure.requests();
     each(&codec, &[("expired", at("azure", "old"), Ok("x")), ("and again", at("azure", "old"), Ok("x"))]).await;
     assert_eq!(azure.requests(), 2);
+    // Before it is good, Key Vault answers all the same.
+    azure.with(|azure| {
+        (azure.expires, azure.not_before) = (None, Some(4_102_444_800));
+        azure.set("early", "x");
+    });
+    each(&codec, &[("not yet valid", at("azure", "early"), Ok("x"))]).await;
+    // Its own 429 names no time, what stands in front of it may.
+    azure.with(|azure| azure.is_throttled = true);
+    let busy = decrypt(&codec, json!({"A": at("azure", "never-1")})).await;
+    busy.refused(503, "provider_unavailable");
+    assert_eq!(busy.header("retry-after"), Some("1"));
+    azure.with(|azure| azure.is_throttled = false);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     azure.fault(Fault::Say(Reply::new(429, "{}").with("retry-after", "30")));
     let busy = decrypt(&codec, json!({"A": at("azure", "never-2")})).await;
     busy.refused(503, "provider_unavailable");

@@ -1,5 +1,8 @@
 //! Key Vault's REST API: `GET /secrets/<name>[/<version>]?api-version=7.4` answers `{"value":…,"id":"https://…/secrets/<name>/<version>",
-//! "attributes":{…}}`; what is wrong is `{"error":{"code":…,"message":…}}`.
+//! "attributes":{…}}`; what is wrong is `{"error":{"code":…,"message":…,"innererror":{"code":…}}}`.
+//!
+//! As its published description has it (`Azure/azure-rest-api-specs`, `specification/keyvault/data-plane/Microsoft.KeyVault/stable/7.4`), and
+//! "About Azure Key Vault secrets": a secret is answered outside of its `nbf` and `exp` too, a disabled one is not.
 //!
 //! Without a token it answers 401 and says where to get one. That is the host's to follow, never a guest's: a credential goes where the
 //! operator has bound it, and not where a server points.
@@ -12,8 +15,8 @@ use serde_json::Value;
 
 use crate::settings::Settings;
 
-/// The newest that all clouds have.
-const API_VERSION: &str = "7.4";
+/// "Wait 1 second, retry request": what Key Vault's throttling guidance begins with, for its 429 names no time.
+const THROTTLED_MS: u32 = 1_000;
 
 /// What one name and version holds.
 struct Found {
@@ -63,7 +66,7 @@ fn read(
     let version = version.map(|version| format!("/{version}")).unwrap_or_default();
     let request = Request {
         method: "GET",
-        url: format!("{}/secrets/{name}{version}?api-version={API_VERSION}", settings.url),
+        url: format!("{}/secrets/{name}{version}?api-version={}", settings.url, settings.api_version),
         headers: vec![("accept", "application/json".to_owned())],
         body: Vec::new(),
     };
@@ -74,8 +77,20 @@ fn read(
         // Never there, or deleted: a deleted secret is under another path.
         404 => Err(ResolveError::NotFound),
         401 | 403 => Err(ResolveError::Denied(said(&answer))),
-        400 => Err(ResolveError::InvalidReference(said(&answer))),
-        status => Err(trouble(status, answer.retry_after.as_deref(), now_ms, &said(&answer))),
+        400 => Err(of_bad_request(said(&answer))),
+        status => Err(match trouble(status, answer.retry_after.as_deref(), now_ms, &said(&answer)) {
+            ResolveError::Retry(None) => ResolveError::Retry(Some(THROTTLED_MS)),
+            error => error,
+        }),
+    }
+}
+
+/// Names and versions have been looked at, so that it may be the version of the API that is wrong: the operator's to mend.
+fn of_bad_request(said: String) -> ResolveError {
+    if said.contains("is not recognized") {
+        ResolveError::Unavailable(format!("set api_version to one that this vault takes: {said}"))
+    } else {
+        ResolveError::InvalidReference(said)
     }
 }
 
@@ -101,12 +116,11 @@ fn of_body(settings: &Settings, body: &[u8], name: &str, now_ms: u64) -> Result<
     Ok(Found { text: value.to_owned(), version: version.to_owned(), keep_ms: Some(keep_ms).filter(|ms| *ms > 0) })
 }
 
-/// What Key Vault says is wrong; nothing else of its answer.
+/// What Key Vault says is wrong; nothing else of its answer. The inner code is the more exact one: `SecretDisabled`, `ForbiddenByRbac`.
 fn said(answer: &Answer) -> String {
     let error = parse(&answer.body).ok().and_then(|answer| answer.get("error").cloned());
+    let Some(error) = error else { return format!("HTTP {}", answer.status) };
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    match error {
-        Some(error) => told(&format!("{}: {}", text(&error, "code"), text(&error, "message"))),
-        None => format!("HTTP {}", answer.status),
-    }
+    let inner = error.get("innererror").map(|inner| format!(" ({})", text(inner, "code"))).unwrap_or_default();
+    told(&format!("{}{inner}: {}", text(&error, "code"), text(&error, "message")))
 }
