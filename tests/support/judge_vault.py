@@ -52,6 +52,9 @@ raises(exceptions.InvalidPath, lambda: kv2.read_secret_version("app", raise_on_d
 kv1.create_or_update_secret("app", {"a": "1", "ttl": "30s"}, mount_point="kv")
 read = kv1.read_secret("app", mount_point="kv")
 assert read["data"] == {"a": "1", "ttl": "30s"} and read["lease_duration"] == 30
+for ttl, lease in (("1h", 3600), (90, 90), ("90", 90), ("soon", 2764800)):
+    kv1.create_or_update_secret("app", {"a": "1", "ttl": ttl}, mount_point="kv")
+    assert kv1.read_secret("app", mount_point="kv")["lease_duration"] == lease
 kv1.create_or_update_secret("app", {"a": "2"}, mount_point="kv")
 assert kv1.read_secret("app", mount_point="kv")["lease_duration"] == 2764800
 assert kv1.list_secrets("", mount_point="kv")["data"]["keys"] == ["app"]

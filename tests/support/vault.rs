@@ -1,12 +1,15 @@
-//! Vault's HTTP API on loopback, for Vault itself cannot be had here. Written from its API reference and from nothing of ours:
+//! Vault's HTTP API on loopback, for Vault itself cannot be had here. Written from its API reference and from nothing of ours, and held
+//! against the source of its engines (`hashicorp/vault-plugin-secrets-kv`) where that says nothing:
 //!
 //! - "KV Secrets Engine, Version 2 (API)": `data`, `delete`, `undelete`, `destroy` and `metadata` below the mount; versions that are counted
-//!   from 1; a version that was deleted or destroyed answers 404 with its metadata and `"data":null`.
-//! - "KV Secrets Engine, Version 1 (API)": the path below the mount; a field `ttl` sets `lease_duration`, else it is 2764800.
+//!   from 1. `path_data.go`: a version that was deleted or destroyed answers 404 with its metadata and `"data":null`. All versions are
+//!   kept, and none ends by itself (`max_versions`, `delete_version_after`).
+//! - "KV Secrets Engine, Version 1 (API)": the path below the mount; a field `ttl` sets `lease_duration`. `passthrough.go`: or `lease`;
+//!   without either it is the system's, 2764800.
 //! - "AppRole auth method (API)": `auth/approle/login`.
 //! - "HTTP API": `X-Vault-Token` or `Authorization: Bearer`; `{"errors":[…]}`; 400, 403, 404, 405, 429, 503; `LIST`, `PUT` as `POST`.
 //!
-//! `providers_backends` has an independent client judge it before it judges us. Other engines are one more [`Engine`].
+//! `provider_backends` has an independent client judge it before it judges us. Other engines are one more [`Engine`].
 
 use std::collections::BTreeMap;
 
@@ -133,9 +136,7 @@ impl Answers for VaultServer {
 fn kv1(secrets: &mut BTreeMap<String, Map<String, Value>>, method: &str, path: &str, body: &Value) -> Reply {
     match (method, secrets.get(path)) {
         ("GET", Some(fields)) => {
-            let ttl = fields
-                .get("ttl")
-                .and_then(|ttl| ttl.as_u64().or_else(|| ttl.as_str()?.trim_end_matches('s').parse().ok()));
+            let ttl = fields.get("ttl").or_else(|| fields.get("lease")).and_then(seconds);
             said(json!(fields), ttl.unwrap_or(LEASE_S))
         }
         ("GET", None) => errors(404, &[]),
@@ -153,6 +154,20 @@ fn kv1(secrets: &mut BTreeMap<String, Map<String, Value>>, method: &str, path: &
         }
         _ => errors(405, &["unsupported operation"]),
     }
+}
+
+/// A number, or Go's way of writing a duration, of one unit: `3600`, `"3600"`, `"1h"`.
+fn seconds(ttl: &Value) -> Option<u64> {
+    let Some(text) = ttl.as_str() else { return ttl.as_u64() };
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 fn kv2(secrets: &mut BTreeMap<String, Versions>, method: &str, path: &str, query: &str, body: &Value) -> Reply {
@@ -203,9 +218,12 @@ fn read(secret: Option<&Versions>, query: &str) -> Reply {
 
 fn written(secret: &mut Versions, body: &Value) -> Reply {
     let Some(data) = body["data"].as_object() else { return errors(400, &["no data provided"]) };
-    let cas = body["options"]["cas"].as_u64();
-    if cas.map_or(secret.cas_required, |cas| cas != secret.versions.len() as u64) {
-        return errors(400, &["check-and-set parameter did not match the current version"]);
+    match body["options"]["cas"].as_u64() {
+        None if secret.cas_required => return errors(400, &["check-and-set parameter required for this call"]),
+        Some(cas) if cas != secret.versions.len() as u64 => {
+            return errors(400, &["check-and-set parameter did not match the current version"]);
+        }
+        _ => {}
     }
     secret.versions.push(Version { data: Some(data.clone()), is_deleted: false });
     let mut metadata = secret.versions.last().expect("just pushed").metadata();

@@ -31,6 +31,28 @@ pub fn http_date(text: &str) -> Option<u64> {
     if !ended || year < 1970 || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
+    ms_of((year, month, day), (hour, minute, second))
+}
+
+/// The moment that RFC 3339 names in UTC, `2018-03-22T02:24:06.945319214Z`, to the millisecond: the one form that Go's servers write.
+pub fn rfc3339_date(text: &str) -> Option<u64> {
+    let (date, clock) = text.strip_suffix('Z')?.split_once('T')?;
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+    let (mut date, mut clock) = (date.split('-'), clock.split(':'));
+    let (year, month, day) = (number(date.next()?, 4)?, number(date.next()?, 2)?, number(date.next()?, 2)?);
+    let (hour, minute, second) = (number(clock.next()?, 2)?, number(clock.next()?, 2)?, number(clock.next()?, 2)?);
+    let ended = date.next().is_none() && clock.next().is_none();
+    let is_fraction = (1..=9).contains(&fraction.len()) && fraction.bytes().all(|b| b.is_ascii_digit());
+    let is_date = year >= 1970 && (1..=12).contains(&month) && (1..=31).contains(&day);
+    if !ended || !is_fraction || !is_date || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let milli = format!("{fraction:0<3}").get(..3)?.parse::<u64>().ok()?;
+    ms_of((year, month, day), (hour, minute, second))?.checked_add(milli)
+}
+
+/// Milliseconds since 1970 of a date and a time of day.
+fn ms_of((year, month, day): (u64, u64, u64), (hour, minute, second): (u64, u64, u64)) -> Option<u64> {
     let in_day = hour.checked_mul(3_600)?.checked_add(minute.checked_mul(60)?)?.checked_add(second)?;
     days_to(year, month, day)?.checked_mul(MS_PER_DAY)?.checked_add(in_day.checked_mul(1_000)?)
 }
@@ -97,6 +119,34 @@ mod tests {
             "Sun, 06 Nov 1994 08:49:37 GMT x",
         ] {
             assert_eq!(http_date(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_of_rfc_3339_are_read() {
+        for (text, ms) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2018-03-22T02:24:06.945319214Z", 1_521_685_446_945),
+            ("2000-02-29T00:00:00.5Z", 951_782_400_500),
+            ("2026-01-01T12:00:01.000Z", 1_767_268_801_000),
+        ] {
+            assert_eq!(rfc3339_date(text), Some(ms), "{text}");
+        }
+        for text in [
+            "",
+            "2018-03-22",
+            "2018-03-22T02:24:06",
+            "2018-03-22T02:24:06+01:00",
+            "2018-03-22T02:24:06.Z",
+            "2018-03-22T02:24:06.1234567890Z",
+            "2018-03-22T02:24:06.\u{e9}Z",
+            "2018-13-22T02:24:06Z",
+            "2018-03-00T02:24:06Z",
+            "2018-03-22T24:24:06Z",
+            "2018-03-22T02:24:06:00Z",
+            "1969-12-31T23:59:59Z",
+        ] {
+            assert_eq!(rfc3339_date(text), None, "{text}");
         }
     }
 

@@ -1,15 +1,19 @@
 //! Vault's HTTP API: `GET /v1/<path>`, the KV engines' own paths and answers.
 //!
-//! KV 2 (`/v1/<mount>/data/<path>?version=n`): `{"data":{"data":{…},"metadata":{"version":n,…}}}`; of a version that was deleted or
-//! destroyed 404, with `"data":null` and its metadata. KV 1 and engines with leases (`/v1/<mount>/<path>`): `{"data":{…},
-//! "lease_duration":seconds}`. What is wrong is `{"errors":[…]}`. There is no call for several paths at once, so each is a request;
-//! fields of one path share it.
+//! KV 2 (`/v1/<mount>/data/<path>?version=n`): `{"data":{"data":{…},"metadata":{"version":n,"deletion_time":"","destroyed":false,…}}}`; of
+//! a version that was deleted or destroyed 404, with `"data":null` and its metadata. A `deletion_time` that has not come yet is that of
+//! `delete_version_after`. KV 1 and engines with leases (`/v1/<mount>/<path>`): `{"data":{…},"lease_duration":seconds}`. What is wrong is
+//! `{"errors":[…]}`. There is no call for several paths at once, so each is a request; fields of one path share it.
+//!
+//! As "KV Secrets Engine, Version 1 (API)", "Version 2 (API)" and "HTTP API" of Vault's documentation have it, and, where they say
+//! nothing of a deleted version, the engine's source (`hashicorp/vault-plugin-secrets-kv`, `path_data.go`).
 
 use guest_parts::http::escaped;
 use guest_parts::json::parse;
 use guest_parts::secret::{
     Answer, Backend, Reference, Request, ResolveError, Secret, field_of, resolve_each, told, trouble,
 };
+use guest_parts::time::rfc3339_date;
 use serde_json::Value;
 
 use crate::settings::Settings;
@@ -53,8 +57,8 @@ fn read(
     let answer = vault.send(request)?;
     let said = || said(&answer);
     match answer.status {
-        200 => of_body(settings, &answer.body, is_versioned),
-        // No such path or version; or deleted, or destroyed.
+        200 => of_body(settings, &answer.body, is_versioned, vault.now_ms()),
+        // No such path or version; or deleted, or destroyed; or hidden from this token.
         404 => Err(ResolveError::NotFound),
         403 => Err(ResolveError::Denied(said())),
         400 => Err(ResolveError::InvalidReference(said())),
@@ -105,25 +109,35 @@ fn headers(settings: &Settings) -> Vec<(&'static str, String)> {
     headers
 }
 
-fn of_body(settings: &Settings, body: &[u8], is_versioned: bool) -> Result<Found, ResolveError> {
+fn of_body(settings: &Settings, body: &[u8], is_versioned: bool, now_ms: u64) -> Result<Found, ResolveError> {
     let wrong = |what: &str| ResolveError::Unavailable(format!("not an answer of Vault: {what}"));
     // The parser's own message says where, and repeats nothing.
     let answer = parse(body).map_err(|what| wrong(&what))?;
     let data = answer.get("data").ok_or_else(|| wrong("it has no `data`"))?;
     let lease_ms = answer.get("lease_duration").and_then(Value::as_u64).filter(|seconds| *seconds > 0);
     let lease_ms = lease_ms.map(|seconds| seconds.saturating_mul(1_000));
-    let keep_ms = Some(lease_ms.map_or(settings.keep.ms, |lease| lease.min(settings.keep.ms))).filter(|ms| *ms > 0);
+    let keep_ms = lease_ms.map_or(settings.keep.ms, |lease| lease.min(settings.keep.ms));
+    let found = |fields: &Value, version: String, keep_ms: u64| Found {
+        fields: fields.clone(),
+        version,
+        keep_ms: Some(keep_ms).filter(|ms| *ms > 0),
+    };
     if !is_versioned {
         return match data {
-            Value::Object(_) => Ok(Found { fields: data.clone(), version: String::new(), keep_ms }),
+            Value::Object(_) => Ok(found(data, String::new(), keep_ms)),
             Value::Null => Err(ResolveError::NotFound),
             _ => Err(wrong("`data` is no object")),
         };
     }
-    let version = data.get("metadata").and_then(|metadata| metadata.get("version")).and_then(Value::as_u64);
+    let metadata = |key: &str| data.get("metadata").and_then(|metadata| metadata.get(key));
+    let version = metadata("version").and_then(Value::as_u64);
     let version = version.ok_or_else(|| wrong("it has no `data.metadata.version`: is the mount KV 2?"))?;
+    // When it ends by itself, if it does. Nobody should hold it for longer, nor where that cannot be read.
+    let ends = metadata("deletion_time").and_then(Value::as_str).filter(|text| !text.is_empty());
+    let left_ms = ends.map(|text| rfc3339_date(text).unwrap_or(0).saturating_sub(now_ms));
+    let keep_ms = left_ms.map_or(keep_ms, |left| left.min(keep_ms));
     match data.get("data") {
-        Some(fields @ Value::Object(_)) => Ok(Found { fields: fields.clone(), version: version.to_string(), keep_ms }),
+        Some(fields @ Value::Object(_)) => Ok(found(fields, version.to_string(), keep_ms)),
         // Deleted or destroyed, as a proxy in front may tell it.
         Some(Value::Null) => Err(ResolveError::NotFound),
         _ => Err(wrong("`data.data` is no object")),
@@ -184,11 +198,25 @@ mod tests {
     fn the_shorter_of_lease_and_setting_counts() {
         let keep = |rest: &str, lease: u64| {
             let body = format!(r#"{{"lease_duration": {lease}, "data": {{"a": "b"}}}}"#);
-            of_body(&settings(rest), body.as_bytes(), false).map(|found| found.keep_ms).expect("found")
+            of_body(&settings(rest), body.as_bytes(), false, 0).map(|found| found.keep_ms).expect("found")
         };
         assert_eq!(keep("", 0), Some(60_000));
         assert_eq!(keep("", 7), Some(7_000));
         assert_eq!(keep("", u64::MAX), Some(60_000));
         assert_eq!(keep(r#", "keep": "0s""#, 7), None);
+    }
+
+    #[test]
+    fn nobody_keeps_a_version_that_ends_by_itself_for_longer() {
+        let keep = |deletion_time: &str| {
+            let metadata = format!(r#"{{"version": 1, "deletion_time": "{deletion_time}", "destroyed": false}}"#);
+            let body = format!(r#"{{"data": {{"data": {{"a": "b"}}, "metadata": {metadata}}}}}"#);
+            of_body(&settings(""), body.as_bytes(), true, 1_000).map(|found| found.keep_ms).expect("found")
+        };
+        assert_eq!(keep(""), Some(60_000));
+        assert_eq!(keep("2100-01-01T00:00:00Z"), Some(60_000));
+        assert_eq!(keep("1970-01-01T00:00:08.5Z"), Some(7_500));
+        assert_eq!(keep("1970-01-01T00:00:00Z"), None);
+        assert_eq!(keep("soon"), None);
     }
 }
