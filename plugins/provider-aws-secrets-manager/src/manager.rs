@@ -3,6 +3,9 @@
 //! `BatchGetSecretValue` answers the current version (`AWSCURRENT`) of at most 20 secrets by name or ARN, in pages, with an error for each that
 //! it has none for. Another version is a `GetSecretValue` of its own. A version of 32 characters or more is a `VersionId`, a shorter one a
 //! stage: ids are never shorter (`ClientRequestToken`, 32 to 64).
+//!
+//! As the service's model of 2017-10-17 has it (AWS publishes it with its SDKs): `SecretIdList` 1 to 20, `NextToken` also where a page holds
+//! no values, `Errors` with the ARN or the name of each secret that could not be had.
 
 use guest_parts::json::parse;
 use guest_parts::secret::{Backend, Reference, Request, ResolveError, Secret, grouped};
@@ -80,9 +83,9 @@ fn many(settings: &Settings, manager: &mut impl Backend, ids: &[&str]) -> Vec<Ou
             }
         }
         for error in list("Errors") {
-            let of = error.get("SecretId").and_then(Value::as_str);
+            let of = error.get("SecretId").and_then(Value::as_str).unwrap_or_default();
             for (id, outcome) in ids.iter().zip(&mut outcomes) {
-                if of == Some(*id) {
+                if is_error_of(of, id) {
                     *outcome = Some(Err(error_of(&error, "ErrorCode")));
                 }
             }
@@ -130,6 +133,13 @@ fn is_of(secret: &Value, id: &str) -> bool {
     id == text("Name") || id == arn || (id.starts_with("arn:") && is_partly.is_some_and(|end| end.len() == 6))
 }
 
+/// Whether the `SecretId` of an error names the secret that was asked for as `id`: as it was asked for, or its ARN.
+fn is_error_of(of: &str, id: &str) -> bool {
+    let name = of.strip_prefix("arn:").and_then(|arn| arn.split_once(":secret:")).map(|(_, name)| name);
+    let is_its_arn = name.and_then(|name| name.strip_prefix(id)).and_then(|rest| rest.strip_prefix('-'));
+    is_of(&json!({ "ARN": of, "Name": of }), id) || is_its_arn.is_some_and(|end| end.len() == 6)
+}
+
 /// Names have 1 to 512 letters, digits and `/_+=.@-`; ARNs have colons too.
 fn is_id(text: &str) -> bool {
     let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"/_+=.@-:".contains(&b);
@@ -157,6 +167,17 @@ mod tests {
             &arn[..arn.len() - 1],
         ] {
             assert!(!is_of(&secret, id), "{id}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_a_secret_as_it_was_asked_for_or_by_its_arn() {
+        let arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:app/db-AbCdEf";
+        for (of, id) in [("app/db", "app/db"), (arn, "app/db"), (arn, arn), (arn, &arn[..arn.len() - 7])] {
+            assert!(is_error_of(of, id), "{of} {id}");
+        }
+        for (of, id) in [("", "app/db"), ("app/db", "app"), (arn, "app"), (arn, "db"), ("app/db-AbCdEf", "app/db")] {
+            assert!(!is_error_of(of, id), "{of} {id}");
         }
     }
 
