@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 
 use super::loopback;
 
-pub use super::collector::Reply;
+pub use super::reply::Reply;
 
 /// What a server knows, and how it answers.
 pub trait Answers: Send + 'static {

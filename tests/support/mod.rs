@@ -12,6 +12,7 @@ pub mod loopback;
 pub mod node;
 pub mod plugins;
 pub mod postgres;
+pub mod reply;
 pub mod s3;
 #[cfg(feature = "pkcs11")]
 pub mod softhsm;

@@ -14,8 +14,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use super::collector::Reply;
 use super::loopback;
+use super::reply::Reply;
 
 /// What it was asked.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::collector::Reply;
+use super::reply::Reply;
 use super::secret;
 use super::stub::{Asked, Stub};
 

@@ -129,15 +129,15 @@ async fn run(
     };
     let limits = EgressLimits { deadline: Duration::from_secs(5), ..EgressLimits::default() };
     let http = Some(Egress::new(&[grant], limits).expect("set up"));
-    let outside = Granted { http, lines: super::granted(address).lines };
+    let outside = Granted { http, lines: super::host::granted(address).lines };
     let settings = format!("{{\"url\":\"http://{address}{path}\"}}");
     let limits = Limits { compile_deadline: Duration::from_secs(20), ..Limits::sink() };
-    let candidate = super::candidate("memory", guest(has_credential), limits, address);
+    let candidate = super::host::candidate("memory", guest(has_credential), limits, address);
     let candidate = origan_codec_host::plugin::Candidate { settings, ..candidate };
     let mut plugin = engines.admit_sink(candidate, Arc::new(outside), true, true).await.expect("admitted");
     let mut outcomes = Vec::new();
     for _ in 0..3 {
-        outcomes.push(plugin.write(&super::batch()).await);
+        outcomes.push(plugin.write(&super::host::batch()).await);
     }
     outcomes
 }
