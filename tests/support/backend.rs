@@ -56,7 +56,8 @@ pub struct Backend<S> {
     _ends: loopback::Ends,
 }
 
-struct Shared<S> {
+/// A server, what it was asked, and what comes in its place.
+pub struct Shared<S> {
     server: S,
     asked: usize,
     faults: VecDeque<Fault>,
@@ -66,8 +67,7 @@ struct Shared<S> {
 
 impl<S: Answers> Backend<S> {
     pub async fn start(server: S) -> Self {
-        let shared = Shared { server, asked: 0, faults: VecDeque::new(), always: None };
-        let shared = Arc::new(Mutex::new(shared));
+        let shared = shared(server);
         let serving = shared.clone();
         let (address, ends) = loopback::serve(|listener| serve(listener, serving)).await;
         Self { address, shared, _ends: ends }
@@ -100,7 +100,13 @@ impl<S: Answers> Backend<S> {
     }
 }
 
-async fn serve<S: Answers>(listener: tokio::net::TcpListener, shared: Arc<Mutex<Shared<S>>>) {
+/// A server that nobody has asked yet.
+pub fn shared<S>(server: S) -> Arc<Mutex<Shared<S>>> {
+    Arc::new(Mutex::new(Shared { server, asked: 0, faults: VecDeque::new(), always: None }))
+}
+
+/// Answers whatever comes to `listener`, for ever.
+pub async fn serve<S: Answers>(listener: tokio::net::TcpListener, shared: Arc<Mutex<Shared<S>>>) {
     loop {
         let (stream, _) = listener.accept().await.expect("accepts");
         let shared = shared.clone();

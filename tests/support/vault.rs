@@ -56,11 +56,15 @@ const TIME: &str = "2026-01-01T12:00:00.000000000Z";
 const LEASE_S: u64 = 2_764_800;
 
 impl VaultServer {
-    /// With KV 2 at `secret` and KV 1 at `kv`, and one token.
+    /// One that runs, with KV 2 at `secret` and KV 1 at `kv`, and one token.
     pub async fn start(token: &str) -> Vault {
+        Backend::start(Self::new(token)).await
+    }
+
+    pub fn new(token: &str) -> Self {
         let engines = [("secret", Engine::Kv2(BTreeMap::new())), ("kv", Engine::Kv1(BTreeMap::new()))];
         let engines = engines.into_iter().map(|(mount, engine)| (mount.to_owned(), engine)).collect();
-        Backend::start(Self { engines, tokens: vec![token.to_owned()], denied: Vec::new(), approle: None }).await
+        Self { engines, tokens: vec![token.to_owned()], denied: Vec::new(), approle: None }
     }
 
     /// As the operator's own client would write it.
