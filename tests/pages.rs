@@ -1,8 +1,9 @@
-//! The pages for readers: what they link to is there, and the plugins that they show are those that `codec-plugin new` writes, which the
-//! kit's tests build.
+//! The pages for readers: what they link to is there, and the plugins that they show are those that `codec-plugin new` writes, which build
+//! and do what their cases say.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::support::root;
 
@@ -83,6 +84,28 @@ fn the_plugins_that_pages_show_are_those_that_new_writes() {
             let written = source(&root().join("kit/templates").join(template).join("src").join(file));
             assert_eq!(*block, written, "{page}: {file}");
         }
+    }
+}
+
+/// That of the policy is built by the README's transcript.
+#[test]
+fn those_plugins_build_and_pass_their_cases() {
+    let kit = Path::new(env!("CARGO_BIN_EXE_codec")).with_file_name("codec-plugin");
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(&kit).args(arguments).current_dir(folder.path()).output().expect("the kit runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    };
+    for (kind, name) in [("audit-sink", "my-trail"), ("secret-provider", "my-secrets")] {
+        run(&["new", kind, name]);
+        // What both depend on is compiled once.
+        let (target, shared) = (folder.path().join(name).join("target"), folder.path().join("compiled"));
+        std::fs::create_dir_all(&shared).and_then(|()| std::fs::create_dir(&target)).expect("folders");
+        std::os::unix::fs::symlink(shared, target.join("codec-plugin")).expect("a link");
+        let said = run(&["test", name]);
+        assert!(said.ends_with(" passed, 0 failed\n"), "{said}");
     }
 }
 
