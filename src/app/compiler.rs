@@ -41,7 +41,7 @@ pub struct CompilerProcess {
 
 impl CompilerProcess {
     /// What waits for them runs on the runtime that this is called on.
-    pub fn new() -> Self {
+    pub fn on_this_runtime() -> Self {
         Self { runtime: Handle::current() }
     }
 }
@@ -120,7 +120,7 @@ pub fn compile_stdin(code_for: CodeFor) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(CompileError::Refused(why)) => {
-            eprintln!("{why}");
+            writeln!(std::io::stderr(), "{why}")?;
             Ok(ExitCode::from(EXIT_REFUSED))
         }
         Err(error) => Err(error.into()),
