@@ -158,8 +158,14 @@ impl Codec {
         assert!(sent.success());
     }
 
-    /// SIGKILL, and gone.
+    /// SIGKILL, and gone. What a wrapper has started would live on without it.
     pub fn kill(&mut self) {
+        if !self.launch.wrapper.is_empty() {
+            let wrapped = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children", pid = self.pid()));
+            for pid in wrapped.unwrap_or_default().split_whitespace() {
+                let _ = Command::new("kill").args(["-KILL", pid]).stderr(Stdio::null()).status();
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
