@@ -6,14 +6,22 @@
 //! - [`json`]: JSON, no deeper than a small stack can follow.
 //! - [`time`]: RFC 3339 and the calendar.
 //! - [`delivery`]: lines to one output, with what becomes of each.
-//! - [`secret`]: what secret providers have in common.
+//! - [`backend`]: what a provider asks over HTTP.
+//! - [`secret`], [`key`]: what secret providers and key providers have in common.
+//! - [`base64`], [`aws`]: how some of them write bytes and errors.
 
 pub mod action;
+pub mod aws;
+pub mod backend;
+pub mod base64;
 pub mod code;
 pub mod delivery;
 pub mod duration;
+mod host_guest;
 pub mod http;
 pub mod json;
+pub mod key;
+mod key_guest;
 pub mod pattern;
 pub mod secret;
 mod secret_guest;

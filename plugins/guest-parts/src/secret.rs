@@ -5,8 +5,11 @@
 
 use serde_json::Value;
 
+use crate::backend::NoAnswer;
 use crate::duration::Duration;
 use crate::http::wait_ms;
+
+pub use crate::backend::{Answer, Backend, Request};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,35 +48,10 @@ pub enum ResolveError {
     Unavailable(String),
 }
 
-/// What a backend is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// `GET` or `POST`.
-    pub method: &'static str,
-    /// Absolute.
-    pub url: String,
-    /// Names and values.
-    pub headers: Vec<(&'static str, String)>,
-    /// Bytes.
-    pub body: Vec<u8>,
-}
-
-/// What a backend answers.
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// The header `retry-after`.
-    pub retry_after: Option<String>,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-/// The backend and the clock.
-pub trait Backend {
-    /// Sends one request; without an answer, why there is none.
-    fn send(&mut self, request: Request) -> Result<Answer, ResolveError>;
-    /// Milliseconds since 1970.
-    fn now_ms(&mut self) -> u64;
+impl From<NoAnswer> for ResolveError {
+    fn from(NoAnswer(why): NoAnswer) -> Self {
+        Self::Unavailable(why)
+    }
 }
 
 /// How long a secret may be kept where the operator says nothing. A minute: short enough that a new version is soon seen, long enough

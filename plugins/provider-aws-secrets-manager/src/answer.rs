@@ -1,7 +1,9 @@
 //! What AWS Secrets Manager answers: a secret, or why not.
 
+use guest_parts::aws::ServiceError;
+use guest_parts::base64;
 use guest_parts::json::parse;
-use guest_parts::secret::{Answer, ResolveError, Secret, field_of, told, trouble};
+use guest_parts::secret::{Answer, ResolveError, Secret, field_of, trouble};
 use serde_json::Value;
 
 /// A secret as it is kept there.
@@ -25,7 +27,9 @@ impl Found {
         let version = text("VersionId").ok_or_else(|| wrong("it has no `VersionId`"))?.to_owned();
         let value = match (text("SecretString"), text("SecretBinary")) {
             (Some(text), None) => Held::Text(text.to_owned()),
-            (None, Some(encoded)) => Held::Bytes(base64(encoded).ok_or_else(|| wrong("`SecretBinary` is no base64"))?),
+            (None, Some(encoded)) => {
+                Held::Bytes(base64::decode(encoded).ok_or_else(|| wrong("`SecretBinary` is no base64"))?)
+            }
             _ => return Err(wrong("it has neither `SecretString` nor `SecretBinary`, or both")),
         };
         Ok(Self { value, version })
@@ -47,11 +51,8 @@ impl Found {
 
 /// What an error means: an element of `Errors`, or the body of an answer.
 pub fn error_of(error: &Value, key: &str) -> ResolveError {
-    let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
-    // `__type` may have a namespace in front, and `ErrorCode` never has.
-    let code = text(key).rsplit('#').next().unwrap_or_default();
-    let message = if text("Message").is_empty() { text("message") } else { text("Message") };
-    let said = || told(&format!("{code}: {message}"));
+    let error = ServiceError::of(error, key);
+    let (code, message) = (error.code.as_str(), error.message.as_str());
     match code {
         "ResourceNotFoundException" => ResolveError::NotFound,
         // Deletion is told by the message alone.
@@ -59,22 +60,12 @@ pub fn error_of(error: &Value, key: &str) -> ResolveError {
             ResolveError::NotFound
         }
         "InvalidRequestException" | "InvalidParameterException" | "ValidationException" => {
-            ResolveError::InvalidReference(said())
+            ResolveError::InvalidReference(error.said())
         }
-        "AccessDeniedException"
-        | "DecryptionFailure"
-        | "UnrecognizedClientException"
-        | "InvalidSignatureException"
-        | "IncompleteSignature"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException"
-        | "InvalidClientTokenId"
-        | "ExpiredTokenException"
-        | "OptInRequired" => ResolveError::Denied(said()),
-        "ThrottlingException" | "Throttling" | "RequestLimitExceeded" | "TooManyRequestsException" => {
-            ResolveError::Retry(None)
-        }
-        _ => ResolveError::Unavailable(said()),
+        "DecryptionFailure" => ResolveError::Denied(error.said()),
+        _ if error.is_refusal() => ResolveError::Denied(error.said()),
+        _ if error.is_throttling() => ResolveError::Retry(None),
+        _ => ResolveError::Unavailable(error.said()),
     }
 }
 
@@ -96,59 +87,10 @@ pub fn failure(answer: &Answer, now_ms: u64) -> ResolveError {
     }
 }
 
-/// RFC 4648, padded, as AWS writes it.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let value = |b: u8| match b {
-        b'A'..=b'Z' => b.checked_sub(b'A'),
-        b'a'..=b'z' => b.checked_sub(b'a')?.checked_add(26),
-        b'0'..=b'9' => b.checked_sub(b'0')?.checked_add(52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    };
-    let mut bytes = Vec::with_capacity(text.len());
-    if !text.len().is_multiple_of(4) {
-        return None;
-    }
-    let mut chunks = text.as_bytes().chunks_exact(4).peekable();
-    while let Some(chunk) = chunks.next() {
-        let padding = chunk.iter().rev().take_while(|b| **b == b'=').count();
-        if padding > 2 || (padding > 0 && chunks.peek().is_some()) {
-            return None;
-        }
-        let digits = chunk.iter().map(|b| if *b == b'=' { Some(0) } else { value(*b) });
-        let number = digits.enumerate().try_fold(0_u32, |number, (at, digit)| {
-            let is_padding = at >= 4_usize.checked_sub(padding)?;
-            let digit = if is_padding { 0 } else { chunk.get(at).filter(|b| **b != b'=').and(digit)? };
-            Some(number << 6 | u32::from(digit))
-        })?;
-        let [_, first, second, third] = number.to_be_bytes();
-        bytes.extend([first, second, third].into_iter().take(3_usize.checked_sub(padding)?));
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn base64_is_as_rfc_4648_has_it() {
-        for (text, bytes) in [
-            ("", &b""[..]),
-            ("Zg==", b"f"),
-            ("Zm8=", b"fo"),
-            ("Zm9v", b"foo"),
-            ("Zm9vYg==", b"foob"),
-            ("/+7/", b"\xff\xee\xff"),
-        ] {
-            assert_eq!(base64(text).as_deref(), Some(bytes), "{text}");
-        }
-        for text in ["Z", "Zg", "Zg=", "Zg==Zg==", "====", "Z===", "Z g=", "Z-8=", "=g=="] {
-            assert_eq!(base64(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn every_code_has_a_meaning() {

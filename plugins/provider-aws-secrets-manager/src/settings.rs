@@ -1,7 +1,8 @@
 //! What the operator wrote.
 
+use guest_parts::aws;
 use guest_parts::duration::Duration;
-use guest_parts::http::{Url, credential};
+use guest_parts::http::credential;
 use guest_parts::secret::KEEP;
 use guest_parts::settings::{Problem, read};
 
@@ -19,39 +20,11 @@ pub struct Settings {
 /// `json` as the service that it describes.
 pub fn parse(json: &str) -> Result<Settings, Vec<Problem>> {
     read(json, |settings| {
-        let (url, region) = (settings.optional::<Url>("url"), settings.optional::<String>("region"));
-        let url = match (url, region) {
-            (Some(_), Some(_)) => {
-                settings.problem("region", "contradicts url: write one of the two".to_owned());
-                None
-            }
-            (Some(url), None) => Some(format!("{}/", url.0.trim_end_matches('/'))),
-            (None, Some(region)) if is_region(&region) => Some(endpoint(&region)),
-            (None, Some(region)) => {
-                settings.problem("region", format!("{region:?} is not a region such as \"eu-central-1\""));
-                None
-            }
-            // What is wrong with the URL has been told.
-            (None, None) if settings.problem_count() > 0 => None,
-            (None, None) => {
-                settings.problem("region", "is required, or url in its place".to_owned());
-                None
-            }
-        };
+        let url = aws::url(settings, "secretsmanager");
         let credential = credential(settings);
         let keep = settings.or("keep", KEEP);
         Some(Settings { url: url?, credential, keep })
     })
-}
-
-fn is_region(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}
-
-/// China's regions have a domain of their own.
-fn endpoint(region: &str) -> String {
-    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    format!("https://secretsmanager.{region}.{domain}/")
 }
 
 #[cfg(test)]
