@@ -97,7 +97,11 @@ async fn a_dek_that_nobody_owned_becomes_the_first_ones_to_decrypt_only_and_is_r
         let kek = origan_codec_host::crypto::Kek::parse_base64(&codec.launch.kek).expect("a KEK");
         let ring = origan_codec_host::crypto::KeyRing::new(&kek, &[]).expect("a ring");
         let dek = origan_codec_host::crypto::Dek::from_slice(&raw).expect("32 bytes");
-        ring.wrap_dek(&dek).await.expect("random").encrypted_dek.encode()
+        ring.wrap_dek(&dek, origan_codec_host::crypto::WrapContext::Unrecorded)
+            .await
+            .expect("random")
+            .encrypted_dek
+            .encode()
     };
     decrypt_dek(&codec.client, "thief", &json!(again)).await.refused(403, "dek_not_recognised");
     assert_eq!(decrypt_dek(&codec.client, "old", &json!(again)).await.ok()["dek"], dek["dek"]);
@@ -229,4 +233,28 @@ async fn no_dek_leaves_where_operators_say_never() {
     assert_eq!(codec.last_record()["outcome"], "denied");
     let call = json!({"encrypted": sealed["encrypted"], "projectId": "shop", "encryptedDEK": sealed["encryptedDEK"]});
     assert_eq!(codec.client.post("/decrypt-value", call).await.ok()["value"], secret("x"));
+}
+
+/// By its fingerprint a raw DEK is found. One that was altered leads to no other project's DEK, not even to one that is in the cache.
+#[tokio::test]
+async fn fingerprints_that_were_swapped_are_an_alarm_though_the_deks_are_in_the_cache() {
+    let codec = Codec::start().await;
+    let (shop, blog) = (codec.client.encrypt("shop", "s").await, codec.client.encrypt("blog", "b").await);
+    let (shops, _) = codec.client.dek("shop").await;
+    let (blogs, _) = codec.client.dek("blog").await;
+    let mut database = crate::support::outside_kek::database(&codec.launch).await;
+    let mut fingerprint = async |project: &str| -> Vec<u8> {
+        let query = sqlx::query_scalar("SELECT fingerprint FROM project_dek WHERE project_id = ?").bind(project);
+        query.fetch_one(&mut database).await.expect("a row")
+    };
+    let (of_shop, of_blog) = (fingerprint("shop").await, fingerprint("blog").await);
+    for (project, value) in [("shop", &b"aside"[..]), ("blog", &of_shop), ("shop", &of_blog)] {
+        let update = sqlx::query("UPDATE project_dek SET fingerprint = ? WHERE project_id = ?");
+        update.bind(value).bind(project).execute(&mut database).await.expect("updated");
+    }
+    for (dek, sealed) in [(&blogs, &blog), (&shops, &shop)] {
+        let call = json!({"dek": dek, "encrypted": sealed["encrypted"]});
+        codec.client.post("/decrypt-value", call).await.refused(500, "dek_corrupt");
+    }
+    assert!(codec.log().contains("ALARM"));
 }

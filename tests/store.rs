@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use origan_codec::names::{KeyVersion, ProjectId};
 use origan_codec::store::{Canary, DekOrigin, DekRow, DekState, DekStore, ENCRYPTIONS_MAX, PostgresStore, SqliteStore};
-use origan_codec_host::crypto::{Dek, Kek, KeyRing};
+use origan_codec_host::crypto::{Dek, Kek, KeyRing, WrapContext};
 use tempfile::TempDir;
 
 use crate::support::postgres;
@@ -35,7 +35,8 @@ async fn fixtures() -> Vec<Fixture> {
 impl Fixture {
     fn row(&self, project: &str, version: u64, state: DekState) -> DekRow {
         let dek = Dek::generate().expect("random");
-        let wrapped = self.ring.wrap_dek(&dek).now_or_never().expect("in memory").expect("random");
+        let wrapped =
+            self.ring.wrap_dek(&dek, WrapContext::Unrecorded).now_or_never().expect("in memory").expect("random");
         DekRow {
             project_id: project.parse().expect("an id"),
             version: version.try_into().expect("a version"),

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::FutureExt as _;
-use origan_codec_host::crypto::{Dek, DekCipher, Kek, KeyRing, Plaintext};
+use origan_codec_host::crypto::{Dek, DekCipher, Kek, KeyRing, Plaintext, WrapContext};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -150,7 +150,8 @@ impl Setting {
 impl OwnedDek {
     pub(crate) fn generate(ring: &KeyRing) -> anyhow::Result<Self> {
         let dek = Dek::generate()?;
-        let wrapped = ring.wrap_dek(&dek).now_or_never().context("a KEK in memory does not wait")??;
+        let wrapped =
+            ring.wrap_dek(&dek, WrapContext::Unrecorded).now_or_never().context("a KEK in memory does not wait")??;
         let encrypted_dek = wrapped.encrypted_dek.encode();
         Ok(Self { cipher: DekCipher::new(&dek), dek, encrypted_dek })
     }

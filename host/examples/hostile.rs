@@ -26,6 +26,7 @@ fn main() {
         ("honest-policy.wasm", corpus::honest_policy()),
         ("honest-sink.wasm", corpus::honest_sink()),
         ("honest-provider.wasm", corpus::honest_provider()),
+        ("honest-key.wasm", corpus::honest_key_provider()),
     ];
     for (name, bytes) in honest {
         std::fs::write(outdir.join(name), bytes).expect("a file can be written");

@@ -1,10 +1,11 @@
-//! The crypto wing: secret → aead → envelope → kek → outside → ring_kek → keyring → cipher. Each room imports only from those before it.
+//! The crypto wing: secret → aead → envelope → kek → context → outside → ring_kek → keyring → cipher. Each room imports only from those before it.
 //!
 //! Whoever uses it sees two verbs on DEKs (`wrap_dek`, `unwrap_dek`) and two on values (`seal_value`, `open_value`). Byte
 //! formats are in `docs/FORMAT.md`.
 
 mod aead;
 mod cipher;
+mod context;
 mod envelope;
 mod kek;
 mod keyring;
@@ -15,6 +16,7 @@ mod secret;
 
 pub use aead::{CannotOpen, RandomnessUnavailable};
 pub use cipher::{DekCipher, OpenValueError};
+pub use context::WrapContext;
 pub use envelope::{EncryptedDek, EncryptedValue, ParseEnvelopeError};
 pub use kek::{KekError, KekId};
 pub use keyring::{KeyRing, RingError, RowMac, WrappedDek};

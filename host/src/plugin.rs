@@ -1,8 +1,8 @@
-//! Sandboxed WebAssembly components: access policies, audit sinks, secret providers.
+//! Sandboxed WebAssembly components: access policies, audit sinks, secret providers, key providers.
 //!
 //! wasmtime is wrapped here, once; nobody else names it. What a plugin may use ([`Limits`]) and reach ([`Outside`]) is a required
 //! argument wherever one is made, and there is one way in, for the start, for a reload and for `codec-plugin check`:
-//! [`Engines::admit_policy`], [`Engines::admit_sink`] and [`Engines::admit_secret_provider`].
+//! [`Engines::admit_policy`], [`Engines::admit_sink`], [`Engines::admit_secret_provider`] and [`Engines::admit_key_provider`].
 
 mod admission;
 mod bindings;
@@ -11,6 +11,7 @@ mod code;
 mod engine;
 mod fault;
 mod imports;
+mod key_provider;
 mod lane;
 mod limits;
 pub mod outside;
@@ -29,6 +30,7 @@ pub use code::{CodeCache, CodeFor, CodeKey, CompileError, Compiler, NoCache, com
 pub use engine::Engines;
 pub use fault::Fault;
 pub use imports::{LogLevel, LogLine, PluginLog};
+pub use key_provider::{CIPHERTEXT_BYTES_MAX, KeyContext, KeyError, KeyProvider, OUTSIDE_VERSION_LEN_MAX, Wrapped};
 pub use lane::let_requests_go_first;
 pub use limits::Limits;
 pub use outside::Outside;

@@ -1,6 +1,7 @@
 //! What hostile guests do to the host: nothing. The guests are those of `tests/hostile/`; each says itself what must come of it.
 //!
-//! After each one an honest policy must still decide, an honest sink take a batch, and an honest provider find secrets, on the same engines.
+//! After each one an honest policy must still decide, an honest sink take a batch, an honest provider find secrets, and an honest key
+//! provider unwrap what it wraps, on the same engines.
 
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "tests")]
 

@@ -17,6 +17,8 @@ pub(crate) enum World {
     Sink,
     /// `secret-provider-plugin`.
     Provider,
+    /// `key-provider-plugin`.
+    Key,
 }
 
 /// A hostile guest.
@@ -68,8 +70,13 @@ impl std::fmt::Display for Must {
 /// All of them, by name.
 pub(crate) fn all() -> Vec<Guest> {
     let mut guests = Vec::new();
-    let folders =
-        [("policy", World::Policy), ("sink", World::Sink), ("provider", World::Provider), ("whole", World::Policy)];
+    let folders = [
+        ("policy", World::Policy),
+        ("sink", World::Sink),
+        ("provider", World::Provider),
+        ("key", World::Key),
+        ("whole", World::Policy),
+    ];
     for (folder, world) in folders {
         for path in files(&folder_of_corpus().join(folder)) {
             guests.push(read(folder, world, &path));
@@ -101,12 +108,18 @@ pub(crate) fn honest_provider() -> Vec<u8> {
     assemble("honest", &skeleton(World::Provider, &[]))
 }
 
-/// A guest of `policy/`, `sink/` or `provider/`, as text: the skeleton with `places` filled.
+/// An honest key provider: what it wraps, it unwraps.
+pub(crate) fn honest_key_provider() -> Vec<u8> {
+    assemble("honest", &skeleton(World::Key, &[]))
+}
+
+/// A guest of `policy/`, `sink/`, `provider/` or `key/`, as text: the skeleton with `places` filled.
 fn skeleton(world: World, places: &[(String, String)]) -> String {
     let file = match world {
         World::Policy => "policy.skeleton.wat",
         World::Sink => "sink.skeleton.wat",
         World::Provider => "provider.skeleton.wat",
+        World::Key => "key.skeleton.wat",
     };
     let mut text = text_of(&folder_of_corpus().join(file));
     for (place, body) in places {
@@ -141,9 +154,14 @@ fn read(folder: &str, world: World, path: &Path) -> Guest {
     }
 }
 
-/// `admission`, `admission CODE`, `admission configure FAULT`, `evaluate ANSWER`, `write ANSWER` or `resolve ANSWER`, with alternatives after `|`.
+/// `admission`, `admission CODE`, `admission configure FAULT`, `evaluate ANSWER`, `write ANSWER`, `resolve ANSWER`, `wrap ANSWER` or
+/// `unwrap ANSWER`, with alternatives after `|`.
 fn parse_must(text: &str) -> Vec<Must> {
     let (step, outcomes) = text.split_once(' ').unwrap_or((text, ""));
+    if matches!(step, "wrap" | "unwrap") {
+        // Which of its two calls it was belongs to a key provider's answer.
+        return text.split('|').map(|answer| Must::Answer(answer.to_owned())).collect();
+    }
     let of = |outcome: &str| match (step, outcome.strip_prefix("configure ")) {
         ("admission", Some(fault)) => Must::ConfigureFault(fault.to_owned()),
         ("admission", None) => Must::Refused((!outcome.is_empty()).then(|| outcome.to_owned())),

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use origan_codec::keys::prove_kek;
 use origan_codec::store::{PostgresStore, SqliteStore};
-use origan_codec_host::crypto::{Dek, DekCipher, KeyRing, Plaintext};
+use origan_codec_host::crypto::{Dek, DekCipher, KeyRing, Plaintext, WrapContext};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -114,7 +114,8 @@ where
 impl Row {
     /// Of version 1, primary.
     fn new(ring: &KeyRing, project: String, dek: &Dek) -> anyhow::Result<Self> {
-        let wrapped = ring.wrap_dek(dek).now_or_never().context("a KEK in memory does not wait")??;
+        let wrapped =
+            ring.wrap_dek(dek, WrapContext::Unrecorded).now_or_never().context("a KEK in memory does not wait")??;
         let digest = wrapped.encrypted_dek.digest();
         let parts = [project.as_bytes(), &1_u32.to_be_bytes(), b"primary", &digest];
         let row_mac = ring.row_mac(wrapped.kek_id, &parts)?.0.to_vec();

@@ -7,6 +7,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::aead::{CannotOpen, RandomnessUnavailable};
+use super::context::WrapContext;
 use super::envelope::EncryptedDek;
 use super::kek::KekId;
 use super::mac::{MacKey, Tag};
@@ -75,22 +76,27 @@ impl KeyRing {
         self.primary().outside()
     }
 
-    /// Wraps under the primary.
-    pub async fn wrap_dek(&self, dek: &Dek) -> Result<WrappedDek, WrapError> {
+    /// Wraps under the primary, bound to `context` where that binds.
+    pub async fn wrap_dek(&self, dek: &Dek, context: WrapContext<'_>) -> Result<WrappedDek, WrapError> {
         let kek = self.primary();
-        Ok(WrappedDek { kek_id: kek.id, encrypted_dek: kek.wrap_dek(dek).await? })
+        Ok(WrappedDek { kek_id: kek.id, encrypted_dek: kek.wrap_dek(dek, context).await? })
     }
 
     /// Unwraps under the KEK that `kek_id` names.
-    pub async fn unwrap_dek(&self, kek_id: KekId, encrypted_dek: &EncryptedDek) -> Result<Dek, UnwrapError> {
-        self.find(kek_id)?.unwrap_dek(encrypted_dek).await
+    pub async fn unwrap_dek(
+        &self,
+        kek_id: KekId,
+        encrypted_dek: &EncryptedDek,
+        context: WrapContext<'_>,
+    ) -> Result<Dek, UnwrapError> {
+        self.find(kek_id)?.unwrap_dek(encrypted_dek, context).await
     }
 
     /// Unwraps under whichever KEK opens it: for an encrypted DEK that no row names. A KEK that gives no answer might have been the
     /// one, so then nothing is said of it.
     pub async fn unwrap_unrecorded_dek(&self, encrypted_dek: &EncryptedDek) -> Result<(KekId, Dek), UnwrapError> {
         for kek in &self.keks {
-            match kek.unwrap_dek(encrypted_dek).await {
+            match kek.unwrap_dek(encrypted_dek, WrapContext::Unrecorded).await {
                 Err(UnwrapError::CannotOpen(_)) => {}
                 other => return other.map(|dek| (kek.id, dek)),
             }
@@ -171,6 +177,8 @@ mod tests {
     use super::super::aead::AeadKey;
     use super::*;
 
+    const SHOP: WrapContext<'_> = WrapContext::Dek { project_id: "shop", version: 1 };
+
     fn ring(primary: &Kek, retained: &[Kek]) -> KeyRing {
         KeyRing::new(primary, retained).expect("different KEKs")
     }
@@ -179,16 +187,16 @@ mod tests {
     async fn a_retained_kek_unwraps_and_never_wraps() {
         let (old, new) = (Kek::generate().expect("random"), Kek::generate().expect("random"));
         let dek = Dek::generate().expect("random");
-        let wrapped = ring(&old, &[]).wrap_dek(&dek).await.expect("random");
+        let wrapped = ring(&old, &[]).wrap_dek(&dek, SHOP).await.expect("random");
         let new_id = new.id();
         let both = ring(&new, &[old]);
         assert_eq!(
-            both.unwrap_dek(wrapped.kek_id, &wrapped.encrypted_dek).await.expect("opens").expose_secret(),
+            both.unwrap_dek(wrapped.kek_id, &wrapped.encrypted_dek, SHOP).await.expect("opens").expose_secret(),
             dek.expose_secret()
         );
-        assert_eq!(both.wrap_dek(&dek).await.expect("random").kek_id, new_id);
+        assert_eq!(both.wrap_dek(&dek, SHOP).await.expect("random").kek_id, new_id);
         assert_eq!(
-            ring(&new, &[]).unwrap_dek(wrapped.kek_id, &wrapped.encrypted_dek).await.err(),
+            ring(&new, &[]).unwrap_dek(wrapped.kek_id, &wrapped.encrypted_dek, SHOP).await.err(),
             Some(UnwrapError::UnknownKek(wrapped.kek_id))
         );
     }
@@ -200,7 +208,7 @@ mod tests {
         for length in [0, 16, 31, 33, 64] {
             let sealed = AeadKey::new(kek.expose_secret()).seal(b"", &vec![3; length]).expect("random");
             let wrapped = EncryptedDek::from_sealed(sealed);
-            assert_eq!(ring.unwrap_dek(kek.id(), &wrapped).await.err(), Some(UnwrapError::WrongLength(length)));
+            assert_eq!(ring.unwrap_dek(kek.id(), &wrapped, SHOP).await.err(), Some(UnwrapError::WrongLength(length)));
         }
     }
 

@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::aead::{CannotOpen, RandomnessUnavailable, fill_random};
+use super::context::WrapContext;
 use super::kek::KekId;
 use super::mac::derive_subkey;
 use super::secret::KEY_LEN;
@@ -23,11 +24,11 @@ const SERVICE_KEY_LABEL: &[u8] = b"origan-codec/v1/service-key";
 pub trait OutsideKek: Send + Sync {
     /// Wraps `plaintext`, some 100 bytes at the most. What comes out is opaque, 32 bytes or more, and says itself under which version
     /// of the outside key it is, if that has versions.
-    async fn wrap(&self, plaintext: &[u8]) -> Result<Vec<u8>, WrapError>;
+    async fn wrap(&self, plaintext: &[u8], context: WrapContext<'_>) -> Result<Vec<u8>, WrapError>;
 
-    /// What [`OutsideKek::wrap`] was given. `CannotOpen` only where the outside key itself was asked and would not: an error on
+    /// What [`OutsideKek::wrap`] was given, in the same context where it binds that. `CannotOpen` only where the outside key itself was asked and would not: an error on
     /// the way there is `Unavailable`.
-    async fn unwrap(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, OutsideUnwrapError>;
+    async fn unwrap(&self, wrapped: &[u8], context: WrapContext<'_>) -> Result<Zeroizing<Vec<u8>>, OutsideUnwrapError>;
 
     /// Its key in the configuration below `keys`, which is also how `/status` names the kind: `pkcs11`.
     fn kind(&self) -> &'static str;
@@ -37,6 +38,12 @@ pub trait OutsideKek: Send + Sync {
 
     /// Why the last call gave no answer; none if it gave one.
     fn last_failure(&self) -> Option<String>;
+
+    /// The KEK id that a store must have, where the operator has pinned it: who can wrap under the outside key, and write to the store,
+    /// could put a service key of his own there.
+    fn pinned_id(&self) -> Option<KekId> {
+        None
+    }
 }
 
 /// Why nothing is wrapped.
@@ -86,14 +93,19 @@ impl ServiceKey {
     /// `label ‖ key` under `kek`.
     pub async fn wrap(&self, kek: &dyn OutsideKek) -> Result<Vec<u8>, WrapError> {
         let plaintext = Zeroizing::new([SERVICE_KEY_LABEL, self.0.as_slice()].concat());
-        kek.wrap(&plaintext).await
+        kek.wrap(&plaintext, WrapContext::ServiceKey).await
     }
 
     /// The one in `wrapped`. Anything else that opens, a DEK for one, is none.
     pub async fn unwrap(kek: &dyn OutsideKek, wrapped: &[u8]) -> Result<Self, OutsideUnwrapError> {
-        let plaintext = kek.unwrap(wrapped).await?;
+        let plaintext = kek.unwrap(wrapped, WrapContext::ServiceKey).await?;
+        Ok(Self::of_unwrapped(&plaintext)?)
+    }
+
+    /// The one that `plaintext` is, as it was wrapped.
+    pub fn of_unwrapped(plaintext: &[u8]) -> Result<Self, CannotOpen> {
         let (label, key) = plaintext.split_last_chunk().ok_or(CannotOpen)?;
-        if bool::from(label.ct_eq(SERVICE_KEY_LABEL)) { Ok(Self(Zeroizing::new(*key))) } else { Err(CannotOpen.into()) }
+        if bool::from(label.ct_eq(SERVICE_KEY_LABEL)) { Ok(Self(Zeroizing::new(*key))) } else { Err(CannotOpen) }
     }
 
     /// The public name of the KEK that it belongs to: as a KEK's in memory, of the service key's bytes.
@@ -123,6 +135,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    const SHOP: WrapContext<'_> = WrapContext::Dek { project_id: "shop", version: 1 };
+
     /// Beside the ring instead of in it, and it can be gone.
     struct Beside {
         key: AeadKey,
@@ -132,13 +146,13 @@ mod tests {
 
     #[async_trait]
     impl OutsideKek for Beside {
-        async fn wrap(&self, plaintext: &[u8]) -> Result<Vec<u8>, WrapError> {
+        async fn wrap(&self, plaintext: &[u8], _: WrapContext<'_>) -> Result<Vec<u8>, WrapError> {
             self.answer()?;
             let sealed = self.key.seal(b"", plaintext)?;
             Ok(if self.short { sealed[..31].to_vec() } else { sealed })
         }
 
-        async fn unwrap(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, OutsideUnwrapError> {
+        async fn unwrap(&self, wrapped: &[u8], _: WrapContext<'_>) -> Result<Zeroizing<Vec<u8>>, OutsideUnwrapError> {
             self.answer()?;
             Ok(self.key.open(b"", wrapped.to_vec())?)
         }
@@ -175,7 +189,7 @@ mod tests {
         let here = KeyRing::new(&kek, &[]).expect("one KEK");
         let dek = Dek::generate().expect("random");
         for (one, other) in [(&there, &here), (&here, &there)] {
-            let wrapped = one.wrap_dek(&dek).await.expect("wraps");
+            let wrapped = one.wrap_dek(&dek, SHOP).await.expect("wraps");
             let (kek_id, unwrapped) = other.unwrap_unrecorded_dek(&wrapped.encrypted_dek).await.expect("opens");
             assert_eq!(unwrapped.expose_secret(), dek.expose_secret());
             assert_eq!(kek_id, other.primary_id());
@@ -196,7 +210,7 @@ mod tests {
         let as_dek = EncryptedDek::from_sealed(wrapped);
         let refused = ring.unwrap_unrecorded_dek(&as_dek).await;
         assert_eq!(refused.err(), Some(UnwrapError::WrongLength(KEY_LEN + SERVICE_KEY_LABEL.len())));
-        let dek = ring.wrap_dek(&Dek::generate().expect("random")).await.expect("wraps").encrypted_dek;
+        let dek = ring.wrap_dek(&Dek::generate().expect("random"), SHOP).await.expect("wraps").encrypted_dek;
         let refused = ServiceKey::unwrap(&*outside, dek.sealed()).await;
         assert_eq!(refused.err(), Some(CannotOpen.into()));
     }
@@ -214,7 +228,7 @@ mod tests {
         assert_eq!(ring.unwrap_unrecorded_dek(&garbage).await.err(), Some(gone.clone().into()));
         let ring = KeyRing::of(RingKek::at(outside, &service_key), []).expect("one KEK");
         let dek = Dek::generate().expect("random");
-        assert_eq!(ring.wrap_dek(&dek).await.err(), Some(gone.into()));
+        assert_eq!(ring.wrap_dek(&dek, SHOP).await.err(), Some(gone.into()));
     }
 
     #[tokio::test]
@@ -223,7 +237,7 @@ mod tests {
         let short = Beside { key: AeadKey::new(kek.expose_secret()), is_gone: AtomicBool::new(false), short: true };
         let ring =
             KeyRing::of(RingKek::at(Arc::new(short), &ServiceKey::generate().expect("random")), []).expect("one");
-        let refused = ring.wrap_dek(&Dek::generate().expect("random")).await;
+        let refused = ring.wrap_dek(&Dek::generate().expect("random"), SHOP).await;
         assert!(matches!(refused.err(), Some(WrapError::Unavailable(_))));
     }
 }

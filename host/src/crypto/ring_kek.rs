@@ -9,6 +9,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::aead::{AeadKey, CannotOpen, IV_LEN, TAG_LEN};
+use super::context::WrapContext;
 use super::envelope::EncryptedDek;
 use super::kek::KekId;
 use super::mac::{MacKey, Tag, derive_subkey};
@@ -88,10 +89,10 @@ impl RingKek {
         }
     }
 
-    pub(super) async fn wrap_dek(&self, dek: &Dek) -> Result<EncryptedDek, WrapError> {
+    pub(super) async fn wrap_dek(&self, dek: &Dek, context: WrapContext<'_>) -> Result<EncryptedDek, WrapError> {
         let sealed = match &self.wrapping {
             Wrapping::Memory(key) => key.seal(b"", dek.expose_secret())?,
-            Wrapping::Outside(kek) => kek.wrap(dek.expose_secret()).await?,
+            Wrapping::Outside(kek) => kek.wrap(dek.expose_secret(), context).await?,
         };
         // What no parser would take could never be read again.
         if sealed.len() < IV_LEN + TAG_LEN {
@@ -100,10 +101,14 @@ impl RingKek {
         Ok(EncryptedDek::from_sealed(sealed))
     }
 
-    pub(super) async fn unwrap_dek(&self, encrypted_dek: &EncryptedDek) -> Result<Dek, UnwrapError> {
+    pub(super) async fn unwrap_dek(
+        &self,
+        encrypted_dek: &EncryptedDek,
+        context: WrapContext<'_>,
+    ) -> Result<Dek, UnwrapError> {
         let bytes = match &self.wrapping {
             Wrapping::Memory(key) => key.open(b"", encrypted_dek.sealed().to_vec())?,
-            Wrapping::Outside(kek) => kek.unwrap(encrypted_dek.sealed()).await?,
+            Wrapping::Outside(kek) => kek.unwrap(encrypted_dek.sealed(), context).await?,
         };
         Dek::from_slice(&bytes).map_err(|wrong| UnwrapError::WrongLength(wrong.actual))
     }

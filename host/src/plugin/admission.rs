@@ -13,6 +13,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use wasmtime::component::Component;
 
+use super::bindings::key_provider::{KeyProviderPlugin, KeyProviderPluginPre};
 use super::bindings::policy::PolicyPluginPre;
 use super::bindings::secret_provider::{SecretProviderPlugin, SecretProviderPluginPre};
 use super::bindings::sink::{AuditSinkPlugin, AuditSinkPluginPre};
@@ -20,6 +21,7 @@ use super::cases::Linked;
 use super::code::CodeFor;
 use super::engine::Engines;
 use super::fault::{Fault, printable};
+use super::key_provider::KeyProvider;
 use super::outside::Outside;
 use super::policy::{self, PolicyPlugin};
 use super::reach::{self, Reaching, Recipe, World};
@@ -37,6 +39,8 @@ pub(super) type PolicyPre = PolicyPluginPre<policy::PolicyState>;
 pub(super) type SinkPre = AuditSinkPluginPre<Reaching>;
 /// A secret provider that is compiled and linked.
 pub(super) type SecretProviderPre = SecretProviderPluginPre<Reaching>;
+/// A key provider that is compiled and linked.
+pub(super) type KeyProviderPre = KeyProviderPluginPre<Reaching>;
 
 impl Engines {
     /// Admits a policy.
@@ -97,6 +101,21 @@ impl Engines {
         Ok(plugin)
     }
 
+    /// Admits a key provider. `http` says whether anything of it is granted.
+    pub async fn admit_key_provider(
+        self: &Arc<Self>,
+        candidate: Candidate,
+        outside: Arc<dyn Outside>,
+        http: bool,
+    ) -> Result<KeyProvider, AdmissionError> {
+        let taken = candidate.clone();
+        self.on_thread(&candidate.limits, move || taken.check(Kind::KeyProvider, http, false)).await?;
+        let pre = self.link_key_provider(&candidate).await?;
+        let plugin = KeyProvider::new(self.recipe(&candidate, pre.clone(), outside, &candidate.settings)).await?;
+        self.pass_cases(&candidate, Linked::KeyProvider(pre)).await?;
+        Ok(plugin)
+    }
+
     /// Of what gives way every millisecond: it may run here, for as long as all of its admission may take.
     async fn pass_cases(&self, candidate: &Candidate, linked: Linked) -> Result<(), AdmissionError> {
         let Some(cases) = &candidate.cases else { return Ok(()) };
@@ -128,6 +147,14 @@ impl Engines {
         candidate: &Candidate,
     ) -> Result<SecretProviderPre, AdmissionError> {
         self.link_reaching::<SecretProviderPlugin>(candidate).await
+    }
+
+    /// Compiles a key provider and links it.
+    pub(super) async fn link_key_provider(
+        self: &Arc<Self>,
+        candidate: &Candidate,
+    ) -> Result<KeyProviderPre, AdmissionError> {
+        self.link_reaching::<KeyProviderPlugin>(candidate).await
     }
 
     async fn link_reaching<W: World>(self: &Arc<Self>, candidate: &Candidate) -> Result<W::Pre, AdmissionError> {

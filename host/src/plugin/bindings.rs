@@ -38,3 +38,18 @@ pub(super) mod secret_provider {
         exports: { default: async },
     });
 }
+
+/// World `key-provider-plugin`, on the same state.
+pub(super) mod key_provider {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "key-provider-plugin",
+        with: {
+            "origan:codec/facts": super::sink::origan::codec::facts,
+            "origan:codec/log": super::sink::origan::codec::log,
+            "origan:codec/clock": super::sink::origan::codec::clock,
+            "origan:codec/http": super::sink::origan::codec::http,
+        },
+        exports: { default: async },
+    });
+}

@@ -1,8 +1,9 @@
-//! Cases that a plugin must answer: query → decision, batch → what was sent, references → secrets. `codec-plugin test` runs them, and so does the host before
+//! Cases that a plugin must answer: query → decision, batch → what was sent, references → secrets, bytes → ciphertext. `codec-plugin test` runs them, and so does the host before
 //! it relies on a plugin whose operator names their file.
 //!
 //! The form of the file is in `docs/plugins/cases.md`.
 
+mod keys;
 mod run;
 mod script;
 mod secrets;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use keys::{CaseBytes, CaseWrapped, ExpectedKey, ExpectedRefusal};
 use secrets::{CaseReference, ExpectedSecret};
 
 pub(super) use run::Linked;
@@ -52,6 +54,10 @@ struct Case {
     query: Option<CaseQuery>,
     batch: Option<CaseBatch>,
     references: Option<Vec<CaseReference>>,
+    wrap: Option<CaseBytes>,
+    unwrap: Option<CaseWrapped>,
+    #[serde(default)]
+    context: BTreeMap<String, String>,
     #[serde(default)]
     http: Vec<CaseExchange>,
     #[serde(default)]
@@ -208,6 +214,10 @@ enum Expectation {
     Deny(ExpectedDenial),
     Retry(ExpectedRetry),
     Rejected(ExpectedRejection),
+    Key(ExpectedKey),
+    Refusal(ExpectedRefusal),
+    /// The last: all that it asks for may be left out, but something must be said.
+    Wrapped(CaseWrapped),
 }
 
 /// A list is of secrets: serde would take one of a single word for a table of a single field, too.
@@ -251,6 +261,7 @@ enum Word {
     Allow,
     Abstain,
     Ok,
+    Corrupt,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -312,6 +323,14 @@ mod tests {
         );
         assert_eq!(case("expect = { deny = \"x\", reason = \"y\" }"), Ok(1));
         for text in [
+            "expect = { dek = \"QUJD\" }\nunwrap = { ciphertext = \"x\", key_version = \"1\" }\ncontext = { project = \"a\" }",
+            "expect = { ciphertext_base64 = \"QUJD\" }\nwrap = \"QUJD\"",
+            "expect = { unknown_key = \"none\" }\nwrap = \"QUJD\"",
+            "expect = \"corrupt\"\nunwrap = { ciphertext_base64 = \"QUJD\" }",
+        ] {
+            assert_eq!(case(text), Ok(1), "{text}");
+        }
+        for text in [
             "expect = \"maybe\"",
             "expect = { deny = \"x\", reasn = \"y\" }",
             "expect = { deny = \"x\", problem = \"/y\" }",
@@ -321,6 +340,10 @@ mod tests {
             "expect = [{ value = \"a\", versoin = \"1\" }]\nreferences = [\"a\"]",
             "expect = [\"not-found\"]\nreferences = [{ path = \"a\", feild = \"b\" }]",
             "expect = \"ok\"\nlines = [{ output = \"o\", lines = [], anser = \"ok\" }]",
+            "expect = { dek = \"not base64\" }\nwrap = \"QQ==\"",
+            "expect = { ciphertxt = \"x\" }\nwrap = \"QQ==\"",
+            "expect = \"corrupt\"\nunwrap = { ciphertext = \"x\", version = \"1\" }",
+            "expect = { denid = \"x\" }\nwrap = \"QQ==\"",
             "expect = \"ok\"\nhttp = [{ metod = \"GET\", answer = \"timeout\" }]",
         ] {
             assert!(case(text).is_err(), "{text}");

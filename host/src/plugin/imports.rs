@@ -38,6 +38,15 @@ pub struct LogLine {
     pub fields: Vec<(String, String)>,
 }
 
+impl LogLine {
+    /// As much of it as is kept.
+    pub(super) fn cut<'f>(level: LogLevel, message: &str, fields: impl Iterator<Item = (&'f str, &'f str)>) -> Self {
+        let fields = fields.take(FIELDS_MAX);
+        let fields = fields.map(|(name, value)| (cut(name, FIELD_BYTES_MAX), cut(value, FIELD_BYTES_MAX)));
+        Self { level, message: cut(message, MESSAGE_BYTES_MAX), fields: fields.collect() }
+    }
+}
+
 /// Where one plugin's lines go, for all of its instances.
 #[derive(Debug)]
 pub struct PluginLog {
@@ -117,9 +126,7 @@ impl PluginLog {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let fields = fields.take(FIELDS_MAX);
-        let fields = fields.map(|(name, value)| (cut(name, FIELD_BYTES_MAX), cut(value, FIELD_BYTES_MAX)));
-        let line = LogLine { level, message: cut(message, MESSAGE_BYTES_MAX), fields: fields.collect() };
+        let line = LogLine::cut(level, message, fields);
         if matches!(level, LogLevel::Warn | LogLevel::Error)
             && let Ok(mut complaint) = self.complaint.lock()
         {

@@ -66,6 +66,11 @@ impl Limits {
     pub fn secret_provider() -> Self {
         Self { call_deadline: Duration::from_secs(5), ..Self::sink() }
     }
+
+    /// What a key provider gets unless the operator says otherwise.
+    pub fn key_provider() -> Self {
+        Self { transfer_bytes: 1 << 20, ..Self::secret_provider() }
+    }
 }
 
 /// Holds one store to its limits, and remembers that it had to.

@@ -11,16 +11,23 @@ use super::admission::Problem;
 use super::bindings::sink::origan::codec::{clock, facts, http, lines, log};
 use super::engine::{Clock, TICK};
 use super::fault::Fault;
-use super::imports::{LogLevel, PluginLog};
+use super::imports::{LogLevel, LogLine, PluginLog};
 use super::limits::{Limits, Meter};
 use super::outside::{HttpRequest, Outside, SendError, WriteLinesError};
 use super::wasi::EmptyWasi;
+
+/// Lines of one call that wait.
+const LINES_HELD_MAX: usize = 100;
 
 /// The host's side of an instance.
 pub(super) struct Reaching {
     meter: Meter,
     log: Arc<PluginLog>,
     outside: Arc<dyn Outside>,
+    /// Lines that wait until it is known what they must not hold; none: they are written at once.
+    lines_held: Option<Vec<LogLine>>,
+    /// Whether a server has answered a request of this call with success.
+    was_answered: bool,
     /// Only `log` and `clock` answer during `configure`.
     configuring: bool,
     /// Ticks in which it has computed, in this call.
@@ -103,7 +110,9 @@ pub(super) fn linked<W: World>(component: &Component, wasi: bool) -> wasmtime::R
 }
 
 fn store(engine: &Engine, limits: &Limits, log: Arc<PluginLog>, outside: Arc<dyn Outside>) -> Store<Reaching> {
-    let state = Reaching { meter: Meter::new(limits), log, outside, configuring: true, ticks: 0, wasi: None };
+    let meter = Meter::new(limits);
+    let (lines_held, was_answered) = (None, false);
+    let state = Reaching { meter, log, outside, lines_held, was_answered, configuring: true, ticks: 0, wasi: None };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.meter);
     store.set_hostcall_fuel(limits.transfer_bytes);
@@ -140,6 +149,28 @@ impl Reaching {
         Fault::of(error, self.meter.refused())
     }
 
+    /// From now on its lines wait.
+    pub(super) fn hold_lines(&mut self) {
+        self.lines_held = Some(Vec::new());
+    }
+
+    /// Writes the lines that waited, but for those that `tell` more than they may.
+    pub(super) fn let_lines_go(&mut self, tells: impl Fn(&str) -> bool) {
+        for line in self.lines_held.take().into_iter().flatten() {
+            let fields = || line.fields.iter().map(|(name, value)| (&**name, &**value));
+            if tells(&line.message) || fields().any(|(name, value)| tells(name) || tells(value)) {
+                self.log.emit_fault("a line of its log is not written: it tells a key, or could", [].into_iter());
+            } else {
+                self.log.emit(line.level, &line.message, fields());
+            }
+        }
+    }
+
+    /// Whether a server has answered it with success: from then on it may know what nobody else does.
+    pub(super) fn was_answered(&self) -> bool {
+        self.was_answered
+    }
+
     /// Bytes of all its memories.
     pub(super) fn memory_used(&self) -> usize {
         self.meter.memory_used()
@@ -156,7 +187,13 @@ impl log::Host for Reaching {
             log::Level::Warn => LogLevel::Warn,
             log::Level::Error => LogLevel::Error,
         };
-        self.log.emit(level, &message, fields.iter().map(|field| (&*field.name, &*field.value)));
+        let fields = fields.iter().map(|field| (&*field.name, &*field.value));
+        match &mut self.lines_held {
+            None => self.log.emit(level, &message, fields),
+            // More than are ever written at once are not kept either.
+            Some(lines) if lines.len() < LINES_HELD_MAX => lines.push(LogLine::cut(level, &message, fields)),
+            Some(_) => {}
+        }
     }
 }
 
@@ -197,6 +234,7 @@ impl http::Host for Reaching {
             SendError::TooLarge(bytes) => http::SendError::TooLarge(bytes),
             SendError::Protocol(why) => http::SendError::Protocol(why),
         })?;
+        self.was_answered |= (200..300).contains(&response.status);
         let headers = response.headers.into_iter().map(|(name, value)| http::Header { name, value }).collect();
         Ok(http::Response { status: response.status, headers, body: response.body })
     }
@@ -205,5 +243,44 @@ impl http::Host for Reaching {
 impl wasmtime_wasi::WasiView for Reaching {
     fn ctx(&mut self) -> wasmtime_wasi::WasiCtxView<'_> {
         self.wasi.get_or_insert_with(EmptyWasi::timed).view()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::outside::Granted;
+    use super::*;
+
+    #[test]
+    fn lines_that_wait_are_written_but_for_those_that_tell() {
+        let log = PluginLog::kept("keys");
+        let mut state = Reaching {
+            meter: Meter::new(&Limits::key_provider()),
+            log: log.clone(),
+            outside: Arc::new(Granted::default()),
+            lines_held: None,
+            was_answered: false,
+            configuring: false,
+            ticks: 0,
+            wasi: None,
+        };
+        let field = |value: &str| log::Attribute { name: "field".into(), value: value.into() };
+        state.hold_lines();
+        for (message, value) in [("one", "a"), ("the key", "a"), ("two", "the key"), ("three", "b")] {
+            log::Host::emit(&mut state, log::Level::Info, message.into(), vec![field(value)]);
+        }
+        assert_eq!(log.take(), []);
+        state.let_lines_go(|text| text.contains("key"));
+        let said: Vec<String> = log.take().into_iter().map(|line| line.message).collect();
+        let kept_back = "a line of its log is not written: it tells a key, or could";
+        assert_eq!(said, ["one", kept_back, kept_back, "three"]);
+        // And what comes afterwards is written at once, without end of what waits.
+        log::Host::emit(&mut state, log::Level::Warn, "later".into(), Vec::new());
+        assert_eq!(log.take().len(), 1);
+        state.hold_lines();
+        for _ in 0..10_000 {
+            log::Host::emit(&mut state, log::Level::Info, "flood".into(), Vec::new());
+        }
+        assert_eq!(state.lines_held.as_ref().map(Vec::len), Some(LINES_HELD_MAX));
     }
 }

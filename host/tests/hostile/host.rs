@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use origan_codec_host::plugin::outside::outputs::Framing;
-use origan_codec_host::plugin::outside::{Egress, EgressLimits, Granted, OriginGrant, Output, OutputTarget};
+use origan_codec_host::plugin::outside::{
+    Answering, Egress, EgressLimits, Granted, HttpRequest, HttpResponse, OriginGrant, Output, OutputTarget, SendError,
+    WriteLinesError,
+};
 use origan_codec_host::plugin::{
-    AdmissionError, Caller, Candidate, Decision, DeploymentFact, Engines, Entry, Limits, PluginLog, PolicyPlugin,
-    Query, SecretProvider, SecretReference, SinkPlugin, WriteOutcome,
+    AdmissionError, Caller, Candidate, Decision, DeploymentFact, Engines, Entry, KeyContext, KeyError, KeyProvider,
+    Limits, Outside, PluginLog, PolicyPlugin, Query, SecretProvider, SecretReference, SinkPlugin, WriteOutcome,
 };
 
 use super::CORPUS;
@@ -29,6 +33,7 @@ pub(crate) struct Host {
     pub(crate) honest_policy: PolicyPlugin,
     honest_sink: tokio::sync::Mutex<SinkPlugin>,
     honest_provider: SecretProvider,
+    honest_key_provider: KeyProvider,
     pub(crate) silent: SocketAddr,
 }
 
@@ -44,8 +49,11 @@ impl Host {
         let honest_sink = engines.admit_sink(honest, Arc::new(granted(silent)), true, true).await.expect("admitted");
         let honest = candidate("honest", corpus::honest_provider(), Limits::secret_provider(), silent);
         let outside = Arc::new(granted(silent));
-        let honest_provider = engines.admit_secret_provider(honest, outside, true).await.expect("admitted");
-        Self { engines, honest_policy, honest_sink: honest_sink.into(), honest_provider, silent }
+        let honest_provider = engines.admit_secret_provider(honest, outside.clone(), true).await.expect("admitted");
+        let honest = candidate("honest", corpus::honest_key_provider(), Limits::key_provider(), silent);
+        let honest_key_provider = engines.admit_key_provider(honest, outside, true).await.expect("admitted");
+        let honest_sink = honest_sink.into();
+        Self { engines, honest_policy, honest_sink, honest_provider, honest_key_provider, silent }
     }
 
     /// Runs `guest` and holds it to what must come of it; then looks whether the host is unharmed.
@@ -56,6 +64,7 @@ impl Host {
             World::Policy => self.run_policy(guest).await,
             World::Sink => self.run_sink(guest).await,
             World::Provider => self.run_provider(guest).await,
+            World::Key => self.run_key_provider(guest).await,
         }
         let took = began.elapsed();
         if took > Duration::from_secs(1) {
@@ -67,6 +76,9 @@ impl Host {
         let found = self.honest_provider.resolve(&[reference("a"), reference("b")]).await.expect("an answer");
         let found: Vec<_> = found.iter().flatten().map(|secret| secret.value.as_slice()).collect();
         assert_eq!(found, [b"honest", b"honest"], "honest provider after {name}");
+        let wrapped = self.honest_key_provider.wrap(&dek(), &context()).await.expect("an answer").expect("wrapped");
+        let opened = self.honest_key_provider.unwrap(&wrapped, &context()).await.expect("an answer").expect("opened");
+        assert_eq!(*opened, dek(), "honest key provider after {name}");
     }
 
     async fn run_policy(&self, guest: &Guest) {
@@ -127,6 +139,81 @@ impl Host {
             };
             assert_answered(guest, &answer, &text);
         }
+    }
+
+    async fn run_key_provider(&self, guest: &Guest) {
+        let candidate = candidate(&guest.name, guest.bytes.clone(), key_limits(), self.silent);
+        let outside = Arc::new(Counting { granted: granted(self.silent), asked: AtomicU64::new(0) });
+        let plugin = match in_time(guest, self.engines.admit_key_provider(candidate, outside, true)).await {
+            Ok(plugin) => plugin,
+            Err(error) => return assert_refused(guest, &error),
+        };
+        for _ in 0..calls(guest) {
+            let wrapped = match in_time(guest, plugin.wrap(&dek(), &context())).await {
+                Ok(Ok(wrapped)) => wrapped,
+                Ok(Err(error)) => {
+                    assert_answered(guest, &format!("wrap {}", code_of(&error)), &text_of(&error));
+                    continue;
+                }
+                Err(fault) => {
+                    assert_answered(guest, &format!("wrap {}", fault.code()), &fault.to_string());
+                    continue;
+                }
+            };
+            let (answer, text) = match in_time(guest, plugin.unwrap(&wrapped, &context())).await {
+                Ok(Ok(bytes)) if *bytes == dek() => ("opened".to_owned(), String::new()),
+                Ok(Ok(bytes)) => (format!("other {}", bytes.len()), String::new()),
+                Ok(Err(error)) => (code_of(&error).to_owned(), text_of(&error)),
+                Err(fault) => (fault.code().to_owned(), fault.to_string()),
+            };
+            assert_answered(guest, &format!("unwrap {answer}"), &text);
+        }
+    }
+}
+
+/// What is granted, with a clock that says how often it was asked: a guest that goes by the time is the same in each run.
+struct Counting {
+    granted: Granted,
+    asked: AtomicU64,
+}
+
+impl Outside for Counting {
+    fn send(&self, request: HttpRequest) -> Answering<'_, Result<HttpResponse, SendError>> {
+        self.granted.send(request)
+    }
+
+    fn write_lines(&self, output: String, lines: Vec<String>) -> Answering<'_, Result<(), WriteLinesError>> {
+        self.granted.write_lines(output, lines)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.asked.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// No two of its bytes are the same, so that no piece of it is found by chance.
+fn dek() -> Vec<u8> {
+    (100..132).collect()
+}
+
+fn context() -> KeyContext {
+    vec![("project".to_owned(), "shop".to_owned()), ("version".to_owned(), "1".to_owned())]
+}
+
+fn code_of(error: &KeyError) -> &'static str {
+    match error {
+        KeyError::Denied(_) => "denied",
+        KeyError::UnknownKey(_) => "unknown-key",
+        KeyError::Corrupt => "corrupt",
+        KeyError::Retry(_) => "retry",
+        KeyError::Unavailable(_) => "unavailable",
+    }
+}
+
+fn text_of(error: &KeyError) -> String {
+    match error {
+        KeyError::Denied(why) | KeyError::UnknownKey(why) | KeyError::Unavailable(why) => why.clone(),
+        KeyError::Corrupt | KeyError::Retry(_) => String::new(),
     }
 }
 
@@ -194,6 +281,10 @@ fn sink_limits() -> Limits {
         compute_deadline: Duration::from_millis(100),
         ..Limits::sink()
     }
+}
+
+fn key_limits() -> Limits {
+    Limits { transfer_bytes: Limits::key_provider().transfer_bytes, ..sink_limits() }
 }
 
 pub(crate) fn candidate(name: &str, bytes: Vec<u8>, limits: Limits, silent: SocketAddr) -> Candidate {

@@ -7,7 +7,9 @@ use super::{
     CASE_CHAIN, CASE_TIME_MS, Case, CaseBatch, CaseCaller, CaseQuery, CaseVariable, Cases, Example, Expectation,
     ExpectedRetry, RetryAfter, Word,
 };
-use crate::plugin::admission::{AdmissionError, Candidate, PolicyPre, Problem, SecretProviderPre, SinkPre};
+use crate::plugin::admission::{
+    AdmissionError, Candidate, KeyProviderPre, PolicyPre, Problem, SecretProviderPre, SinkPre,
+};
 use crate::plugin::engine::Engines;
 use crate::plugin::fault::printable;
 use crate::plugin::policy::{Attribute, Caller, Decision, DeploymentFact, KnownDeployment, Lookups, Query, Variable};
@@ -48,7 +50,8 @@ impl Cases {
         let linked = match Scan::of(&candidate.bytes, candidate.limits.function_bytes)?.kind {
             Kind::AuditSink => Linked::Sink(engines.link_sink(candidate).await?),
             Kind::SecretProvider => Linked::SecretProvider(engines.link_secret_provider(candidate).await?),
-            _ => Linked::Policy(engines.link_policy(candidate).await?),
+            Kind::KeyProvider => Linked::KeyProvider(engines.link_key_provider(candidate).await?),
+            Kind::Policy => Linked::Policy(engines.link_policy(candidate).await?),
         };
         self.run_linked(engines, candidate, &linked, tell).await
     }
@@ -65,6 +68,7 @@ impl Cases {
             let complaints = match linked {
                 Linked::Sink(pre) => self.run_on_sink(case, engines, candidate, pre).await?,
                 Linked::SecretProvider(pre) => self.run_on_secret_provider(case, engines, candidate, pre).await?,
+                Linked::KeyProvider(pre) => self.run_on_key_provider(case, engines, candidate, pre).await?,
                 Linked::Policy(pre) => self.run_on_policy(case, engines, candidate, pre).await?,
             };
             let outcome = CaseOutcome { name: case.name.clone(), complaints };
@@ -148,6 +152,7 @@ pub(in crate::plugin) enum Linked {
     Policy(PolicyPre),
     Sink(SinkPre),
     SecretProvider(SecretProviderPre),
+    KeyProvider(KeyProviderPre),
 }
 
 impl Example<'_> {

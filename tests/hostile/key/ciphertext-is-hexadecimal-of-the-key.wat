@@ -1,0 +1,7 @@
+;; attack: answers what it was to wrap in hexadecimal
+;; row: a bad answer (DESIGN section 8)
+;; must: wrap bad-answer
+;; says: stands in it as it was
+
+;;@ wrap
+(call $wrapped (call $hexadecimal (local.get $dek) (local.get $len)) (i32.mul (local.get $len) (i32.const 2)) (i32.const 2052) (i32.const 1))

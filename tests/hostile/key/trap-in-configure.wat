@@ -1,0 +1,7 @@
+;; attack: `configure` traps
+;; row: trap, divide by zero, out of bounds, stack overflow, panic
+;; must: admission configure trap
+;; says: in configure
+
+;;@ configure
+(unreachable)

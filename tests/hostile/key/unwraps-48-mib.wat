@@ -1,0 +1,8 @@
+;; attack: unwraps 48 MiB, more than it may hand over
+;; row: memory to 4 GiB; table growth; 128 MiB string returned or passed to an import; 10^6 list entries; log flood
+;; must: unwrap host-limit
+;; flat: its memory is let go of after every call
+
+;;@ unwrap
+(drop (memory.grow (i32.const 800)))
+(call $opened (i32.const 0) (i32.const 50331648))
