@@ -75,6 +75,7 @@ fn the_plugins_that_pages_show_are_those_that_new_writes() {
         ("policies", "policy", ["policy.rs", "lib.rs"]),
         ("sinks", "audit-sink", ["sink.rs", "lib.rs"]),
         ("secret-providers", "secret-provider", ["provider.rs", "lib.rs"]),
+        ("key-providers", "key-provider", ["provider.rs", "lib.rs"]),
     ] {
         let text = std::fs::read_to_string(root().join(format!("docs/plugins/{page}.md"))).expect("readable");
         let blocks: Vec<&str> =
@@ -98,7 +99,7 @@ fn those_plugins_build_and_pass_their_cases() {
         assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
         said
     };
-    for (kind, name) in [("audit-sink", "my-trail"), ("secret-provider", "my-secrets")] {
+    for (kind, name) in [("audit-sink", "my-trail"), ("secret-provider", "my-secrets"), ("key-provider", "my-keys")] {
         run(&["new", kind, name]);
         // What both depend on is compiled once.
         let (target, shared) = (folder.path().join(name).join("target"), folder.path().join("compiled"));

@@ -1,13 +1,14 @@
 //! `codec-plugin bench`: what a plugin costs on this machine.
 
+mod backend;
 mod figures;
+mod key_provider;
 mod policy;
 mod secret_provider;
 mod sink;
 
 use std::path::PathBuf;
 
-use anyhow::bail;
 use origan_codec_host::plugin::Kind;
 use serde::Serialize;
 
@@ -64,9 +65,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Kind::Policy => policy::measure(&plugin, &settings, args.n)?,
         Kind::AuditSink => sink::measure(&plugin, &settings, args.n)?,
         Kind::SecretProvider => secret_provider::measure(&plugin, &settings, args.n)?,
-        kind @ Kind::KeyProvider => {
-            bail!("{}: this host calls no {} yet, so there is nothing to measure", plugin.path.display(), kind.name())
-        }
+        Kind::KeyProvider => key_provider::measure(&plugin, &settings, args.n)?,
     };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);

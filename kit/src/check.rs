@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, anyhow};
 use origan_codec_host::plugin::outside::{Egress, EgressLimits, Granted, OriginGrant};
 use origan_codec_host::plugin::{AdmissionError, Candidate, Kind, Lookups, PolicyPlugin, Scan, Sha256Digest};
 
@@ -44,12 +44,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     println!("{}", plugin.path.display());
     let scan = args.scan(&mut candidate).map_err(|error| refused(&plugin, false, &error))?;
     steps::tell_scan(&candidate, &scan);
-    ensure!(
-        scan.kind != Kind::KeyProvider,
-        "{}: this host calls no {} yet, so it loads none",
-        plugin.path.display(),
-        scan.kind.name()
-    );
     let start = Instant::now();
     let admitting = with_engines(async |engines| {
         let (http, lines) = (!args.http.is_empty(), !args.lines.is_empty());
@@ -58,9 +52,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             Kind::Policy => engines.admit_policy(candidate.clone()).await.map(|policy| Admitted::of_policy(&policy)),
             Kind::SecretProvider => {
                 let provider = engines.admit_secret_provider(candidate.clone(), outside, http).await;
-                provider.map(|_| Admitted { configured: "afresh for each call".into(), needs: None })
+                provider.map(|_| Admitted::afresh())
             }
-            Kind::AuditSink | Kind::KeyProvider => {
+            Kind::KeyProvider => {
+                let provider = engines.admit_key_provider(candidate.clone(), outside, http).await;
+                provider.map(|_| Admitted::afresh())
+            }
+            Kind::AuditSink => {
                 let sink = engines.admit_sink(candidate.clone(), outside, http, lines).await;
                 sink.map(|sink| Admitted {
                     configured: format!("an instance of {} bytes", sink.memory_bytes()),
@@ -91,6 +89,10 @@ struct Admitted {
 }
 
 impl Admitted {
+    fn afresh() -> Self {
+        Self { configured: "afresh for each call".into(), needs: None }
+    }
+
     fn of_policy(policy: &PolicyPlugin) -> Self {
         let configured = match policy.is_snapshotted() {
             true => "snapshot: yes",

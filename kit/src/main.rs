@@ -36,9 +36,9 @@ enum Command {
     Build(build::Args),
     /// Ask the host's own admission whether it would let a plugin live.
     Check(check::Args),
-    /// Run a plugin's cases: query and decision, batch and what was sent.
+    /// Run a plugin's cases: query and decision, batch and what was sent, references and secrets, a key and its ciphertext.
     Test(test::Args),
-    /// Measure a plugin: a decision fresh and warm, a batch, an admission, memory.
+    /// Measure a plugin: a decision fresh and warm, a batch, a provider's calls, an admission, memory.
     Bench(bench::Args),
     /// Show what a plugin is: its kind, the grants that it wants, sizes, sha-256.
     Inspect(inspect::Args),

@@ -26,14 +26,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let Args { kind, path, lang } = args;
     let Some(files) = lang.files(*kind) else {
-        match kind {
-            Kind::KeyProvider => bail!(
-                "there is no project to start a {} from: the host admits these plugins but does not call them yet. \
-                 policy, audit-sink and secret-provider are the kinds to write today",
-                kind.name()
-            ),
-            _ => bail!("there is no project to start a {} from in this language: `--lang rust` has one", kind.name()),
-        }
+        bail!("there is no project to start a {} from in this language: `--lang rust` has one", kind.name())
     };
     let name = plugin_name(path, *lang)?;
     create_folder(path)?;

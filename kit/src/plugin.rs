@@ -121,7 +121,8 @@ pub(crate) fn limits_of(kind: Kind) -> Limits {
     let limits = match kind {
         Kind::Policy => Limits::policy(),
         Kind::AuditSink => Limits::sink(),
-        Kind::SecretProvider | Kind::KeyProvider => Limits::secret_provider(),
+        Kind::SecretProvider => Limits::secret_provider(),
+        Kind::KeyProvider => Limits::key_provider(),
     };
     Limits { compile_deadline: COMPILE_DEADLINE, ..limits }
 }

@@ -8,8 +8,12 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-const KINDS: [(&str, &str); 3] =
-    [("policy", "policy.rs"), ("audit-sink", "sink.rs"), ("secret-provider", "provider.rs")];
+const KINDS: [(&str, &str); 4] = [
+    ("policy", "policy.rs"),
+    ("audit-sink", "sink.rs"),
+    ("secret-provider", "provider.rs"),
+    ("key-provider", "provider.rs"),
+];
 
 fn codec_plugin(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_codec-plugin"));
@@ -64,7 +68,7 @@ fn a_mistake_is_answered_by_what_to_do() {
     fs::create_dir(folder.path().join("empty")).expect("made");
     for (arguments, says) in [
         (&["new", "policy", "My_Policy"][..], "a letter a-z first"),
-        (&["new", "key-provider", "kp"], "policy, audit-sink and secret-provider are the kinds to write today"),
+        (&["new", "key-provider", "kp", "--lang", "c"], "`--lang rust` has one"),
         (&["new", "policy", "wit-bindgen"], "another name"),
         (&["inspect", "noise.wasm"], "noise.wasm: this is not WebAssembly"),
         (&["inspect", "nowhere.wasm"], "cannot read nowhere.wasm"),
@@ -105,7 +109,20 @@ fn a_new_project_tests_builds_and_shows_its_grants() {
         let tested = codec_plugin(&project, &["test", "--no-install"]);
         let told = String::from_utf8_lossy(&tested.stdout).into_owned();
         assert!(tested.status.success() && told.ends_with(" passed, 0 failed\n"), "{told}{}", stderr(&tested));
-        let checked = codec_plugin(folder.path(), &["check", kind, "--no-build", "--lines", "stdout"]);
+        let settings = folder.path().join("settings.json").to_string_lossy().into_owned();
+        let more = match kind {
+            "secret-provider" => r#"{"url": "https://secrets.test"}"#,
+            "key-provider" => r#"{"url": "https://keys.test", "key": "codec"}"#,
+            _ => "{}",
+        };
+        fs::write(&settings, more).expect("written");
+        let granted = ["--lines", "stdout", "--http", "https://a.test", "--settings", &settings];
+        let checked = codec_plugin(folder.path(), &[&["check", kind, "--no-build"][..], &granted].concat());
         assert!(checked.status.success(), "{}", stderr(&checked));
+        let measured = codec_plugin(folder.path(), &["bench", kind, "--no-build", "-n", "2000", "--json"]);
+        assert!(measured.status.success(), "{}", stderr(&measured));
+        let figures: serde_json::Value = serde_json::from_slice(&measured.stdout).expect("JSON");
+        let rows = figures["rows"].as_array().map_or(0, Vec::len);
+        assert!(figures["kind"] == *kind && rows >= 2, "{figures}");
     }
 }

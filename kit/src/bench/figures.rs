@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+/// An admission takes milliseconds, not microseconds.
+pub(super) const ADMISSIONS: usize = 5;
+
 /// One thing that was measured.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {

@@ -1,20 +1,15 @@
 //! What a secret provider costs: a call on a fresh, configured instance, with a backend that answers at once what its first case says.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use origan_codec_host::plugin::Limits;
-use origan_codec_host::plugin::cases::Example;
-use origan_codec_host::plugin::outside::{Answering, HttpRequest, HttpResponse, Outside, SendError, WriteLinesError};
 
 use super::Report;
-use super::figures::{Row, clocked};
+use super::backend::Backend;
+use super::figures::{ADMISSIONS, Row, clocked};
 use crate::host::with_engines;
 use crate::plugin::Plugin;
-
-/// An admission takes milliseconds, not microseconds.
-const ADMISSIONS: usize = 5;
 
 /// Measures `plugin`, each thing `runs` times.
 pub(super) fn measure(plugin: &Plugin, settings: &str, runs: u64) -> anyhow::Result<Report> {
@@ -25,7 +20,7 @@ pub(super) fn measure(plugin: &Plugin, settings: &str, runs: u64) -> anyhow::Res
         bail!("{}: its first case says what it is asked: write one with `references`", plugin.path.display());
     };
     let candidate = plugin.candidate(Limits::secret_provider(), settings.to_owned());
-    let backend = Arc::new(Backend { script: Mutex::new(example.outside()) });
+    let backend = Backend::of(&example);
     with_engines(async |engines| {
         let mut admissions = Vec::new();
         let provider = loop {
@@ -58,35 +53,4 @@ pub(super) fn measure(plugin: &Plugin, settings: &str, runs: u64) -> anyhow::Res
             notes: Vec::new(),
         })
     })
-}
-
-/// The case's backend, from its beginning with each call.
-struct Backend {
-    script: Mutex<Arc<dyn Outside>>,
-}
-
-impl Backend {
-    fn begin(&self, example: &Example<'_>) {
-        *self.script.lock().unwrap_or_else(PoisonError::into_inner) = example.outside();
-    }
-
-    fn script(&self) -> Arc<dyn Outside> {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Outside for Backend {
-    fn send(&self, request: HttpRequest) -> Answering<'_, Result<HttpResponse, SendError>> {
-        let script = self.script();
-        Box::pin(async move { script.send(request).await })
-    }
-
-    fn write_lines(&self, output: String, lines: Vec<String>) -> Answering<'_, Result<(), WriteLinesError>> {
-        let script = self.script();
-        Box::pin(async move { script.write_lines(output, lines).await })
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.script().now_ms()
-    }
 }

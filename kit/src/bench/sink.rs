@@ -9,12 +9,9 @@ use origan_codec_host::plugin::outside::{Answering, HttpRequest, HttpResponse, O
 use origan_codec_host::plugin::{Entry, Fault, Kind, WriteOutcome};
 
 use super::Report;
-use super::figures::{Row, clocked};
+use super::figures::{ADMISSIONS, Row, clocked};
 use crate::host::with_engines;
 use crate::plugin::{Plugin, limits_of};
-
-/// An admission takes milliseconds, not microseconds.
-const ADMISSIONS: usize = 5;
 
 /// Measures `plugin`, each thing `runs` times.
 pub(super) fn measure(plugin: &Plugin, settings: &str, runs: u64) -> anyhow::Result<Report> {

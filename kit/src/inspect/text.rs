@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use super::anatomy::{Anatomy, Grant, Import, Memory};
-use crate::kind::{Kind, PACKAGE, PACKAGE_VERSION};
+use crate::kind::{PACKAGE, PACKAGE_VERSION};
 
 /// The anatomy as lines.
 pub(super) fn of(anatomy: &Anatomy) -> String {
@@ -56,15 +56,8 @@ impl Text {
 fn kind_text(anatomy: &Anatomy) -> String {
     match anatomy.kinds.as_slice() {
         [] => format!("none: it exports no interface of {PACKAGE}…@{PACKAGE_VERSION} by which a plugin is known"),
-        [kind] => format!("{} (world {PACKAGE}{}@{PACKAGE_VERSION}){}", kind.name(), kind.world(), not_yet(*kind)),
+        [kind] => format!("{} (world {PACKAGE}{}@{PACKAGE_VERSION})", kind.name(), kind.world()),
         _ => format!("{}: it can be loaded as one only", anatomy.kinds_text()),
-    }
-}
-
-fn not_yet(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Policy | Kind::AuditSink | Kind::SecretProvider => "",
-        Kind::KeyProvider => "; admitted, but not called yet",
     }
 }
 

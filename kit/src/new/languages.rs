@@ -23,19 +23,20 @@ pub(super) enum Language {
 pub(super) type File = (&'static str, &'static str);
 
 impl Language {
-    /// The files of a project; none for a kind that nobody can start yet.
+    /// The files of a project; none where this language has none of that kind.
     pub(super) fn files(self, kind: Kind) -> Option<&'static [File]> {
         match (self, kind) {
             (Self::Rust, Kind::Policy) => Some(RUST_POLICY),
             (Self::Rust, Kind::AuditSink) => Some(RUST_SINK),
             (Self::Rust, Kind::SecretProvider) => Some(RUST_SECRET_PROVIDER),
+            (Self::Rust, Kind::KeyProvider) => Some(RUST_KEY_PROVIDER),
             (Self::JavaScript, Kind::Policy) => Some(JAVASCRIPT_POLICY),
             (Self::JavaScript, Kind::AuditSink) => Some(JAVASCRIPT_SINK),
             (Self::Python, Kind::Policy) => Some(PYTHON_POLICY),
             (Self::Python, Kind::AuditSink) => Some(PYTHON_SINK),
             (Self::C, Kind::Policy) => Some(C_POLICY),
             (Self::C, Kind::AuditSink) => Some(C_SINK),
-            (_, Kind::SecretProvider | Kind::KeyProvider) => None,
+            (Self::JavaScript | Self::Python | Self::C, Kind::SecretProvider | Kind::KeyProvider) => None,
         }
     }
 
@@ -68,7 +69,8 @@ pub(super) fn stem_of(kind: Kind) -> (&'static str, &'static str) {
     match kind {
         Kind::AuditSink => ("sink", "what is written where"),
         Kind::SecretProvider => ("provider", "what is asked for a reference"),
-        _ => ("policy", "what is decided"),
+        Kind::KeyProvider => ("provider", "what is asked for a key"),
+        Kind::Policy => ("policy", "what is decided"),
     }
 }
 
@@ -102,6 +104,15 @@ const RUST_SECRET_PROVIDER: &[File] = &[
     ("cases.toml", include_str!("../../templates/secret-provider/cases.toml")),
     ("src/lib.rs", include_str!("../../templates/secret-provider/src/lib.rs")),
     ("src/provider.rs", include_str!("../../templates/secret-provider/src/provider.rs")),
+    GITIGNORE,
+];
+
+const RUST_KEY_PROVIDER: &[File] = &[
+    ("Cargo.toml", include_str!("../../templates/key-provider/Cargo.toml.in")),
+    ("README.md", include_str!("../../templates/key-provider/README.md.in")),
+    ("cases.toml", include_str!("../../templates/key-provider/cases.toml")),
+    ("src/lib.rs", include_str!("../../templates/key-provider/src/lib.rs")),
+    ("src/provider.rs", include_str!("../../templates/key-provider/src/provider.rs")),
     GITIGNORE,
 ];
 
