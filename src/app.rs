@@ -28,7 +28,7 @@ use code::VouchedCode;
 pub use compiler::{CompilerProcess, compile_stdin};
 pub use dev::DevFiles;
 pub use hardening::{harden_process, lock_memory};
-pub use secrets::{Doors, Secrets, generate_in_a_token};
+pub use secrets::{Doors, Secrets, generate_in_a_token, kek_for_command};
 pub use startup::{journal_settings, open_store, open_store_if_made, prepare_folders, ring_for_the_journal};
 
 /// How long the first attempt to become ready may keep `/livez` from answering.
@@ -68,7 +68,7 @@ pub async fn serve(
     let (tell, not_ready) = watch::channel(String::from("starting"));
     let draining = Arc::new(AtomicBool::new(false));
     let code = Arc::new(VouchedCode::new(config.data_dir.join("code")));
-    let plugins = Plugins::new(code.clone(), Arc::new(CompilerProcess::new()))?;
+    let plugins = Plugins::new(code.clone(), Arc::new(CompilerProcess::on_this_runtime()), secrets.kek.key_provider())?;
     let edge = Arc::new(Edge {
         callers: ArcSwap::from_pointee(secrets.doors.open()?),
         limits: config.limits.clone(),
@@ -86,10 +86,16 @@ pub async fn serve(
     });
     let ready = edge.service.clone();
     edge.metrics.watch_plugins(Arc::downgrade(&plugins));
-    let mut startup = startup::Startup::new(config.clone(), secrets.kek, deployments, &plugins, code.clone(), tell);
+    let mut startup =
+        startup::Startup::new(config.clone(), secrets.kek.clone(), deployments, &plugins, code.clone(), tell);
     // The first attempt decides whether there is any point; what may pass is waited for while /livez answers.
     let mut stop = std::pin::pin!(stop);
     let until = tokio::time::Instant::now() + FIRST_ATTEMPT;
+    // Without it there is no ring, and so no key that could vouch for its compiled code: it is compiled at every start.
+    let mut loading_keys = tokio::spawn({
+        let (plugins, config) = (plugins.clone(), config.clone());
+        async move { plugins.load_key_provider(&config).await }
+    });
     let mut loading = tokio::spawn({
         let (plugins, config) = (plugins.clone(), config.clone());
         async move {
@@ -98,9 +104,13 @@ pub async fn serve(
             plugins.load(&config).await;
         }
     });
+    let attempting = async {
+        let _ = (&mut loading_keys).await;
+        startup.attempt().await
+    };
     let first = tokio::select! {
         () = &mut stop => return Ok(()),
-        first = tokio::time::timeout_at(until, startup.attempt()) => first.unwrap_or(Ok(None))?,
+        first = tokio::time::timeout_at(until, attempting) => first.unwrap_or(Ok(None))?,
     };
     let first = match first {
         // Nobody is answered before the policies stand.
@@ -135,7 +145,7 @@ pub async fn serve(
                 keep_up(&ready).await;
             };
             let following = edge.plugins.follow(file, &hurry);
-            tokio::join!(working, follow_token_files(&edge, &secrets.doors), following);
+            tokio::join!(working, follow_token_files(&edge, &secrets.doors), following, secrets.kek.keep_looking());
         }
     });
     let failure = async {

@@ -2,10 +2,12 @@
 //!
 //! `deploy/codec.toml` shows every key with its default; a test keeps the two alike. Unknown keys are refused by name.
 
+mod changes;
 mod checks;
 mod credentials;
 mod defaults;
 mod environment;
+mod key_provider;
 mod pkcs11;
 mod plugin_checks;
 mod plugins;
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use credentials::{CredentialConfig, CredentialKind};
 pub use environment::Environment;
+pub use key_provider::KeyProviderConfig;
 pub use pkcs11::Pkcs11Config;
 pub use plugins::{
     ComponentConfig, DefaultDecision, Framing, From as SinkFrom, HttpGrantConfig, Mode, OutputConfig, PluginsConfig,
@@ -117,6 +120,8 @@ pub struct KeysConfig {
     pub kek_file: Option<PathBuf>,
     /// A token that holds the KEK, in place of either.
     pub pkcs11: Option<Pkcs11Config>,
+    /// A plugin that asks a key service, in place of any of them.
+    pub provider: Option<KeyProviderConfig>,
     /// What becomes of a DEK that opens under the KEK and that no project owns yet. Default `import`.
     pub unknown_dek: UnknownDek,
     /// How `/decrypt-dek` answers. Default `raw`, the contract's.
@@ -308,35 +313,6 @@ impl Config {
         match path.try_exists() {
             Ok(false) => Ok(Self::default()),
             _ => Self::read(path),
-        }
-    }
-
-    /// This one, with the plugins of `other`, if they go together.
-    pub fn with_plugins_of(&self, other: &Self) -> Result<Self, ConfigError> {
-        let next = Self {
-            plugins: other.plugins.clone(),
-            policies: other.policies.clone(),
-            sinks: other.sinks.clone(),
-            providers: other.providers.clone(),
-            outputs: other.outputs.clone(),
-            credentials: other.credentials.clone(),
-            ..self.clone()
-        };
-        next.refuse_plugins()?;
-        Ok(next)
-    }
-
-    /// The part that only a restart changes.
-    pub fn without_plugins(&self) -> Self {
-        let none = Self::default();
-        Self {
-            plugins: none.plugins,
-            policies: none.policies,
-            sinks: none.sinks,
-            providers: none.providers,
-            outputs: none.outputs,
-            credentials: none.credentials,
-            ..self.clone()
         }
     }
 

@@ -11,23 +11,26 @@ mod lookup;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod proof;
+mod provider;
 mod row;
 mod source;
+mod standing;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use origan_codec_host::crypto::{
     CannotOpen, Dek, DekCipher, EncryptedDek, EncryptedValue, KekId, KekUnavailable, KeyRing, OpenValueError,
-    Plaintext, RandomnessUnavailable, WrapError,
+    Plaintext, RandomnessUnavailable, Tag, WrapError,
 };
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::audit::{AuditUnavailable, Journal, Withheld};
 use crate::config::UnknownDek;
 use crate::names::{KeyVersion, ProjectId};
 use crate::policy::Permit;
-use crate::store::{DekState, DekStore, StoreError};
+use crate::store::{DekRow, DekState, DekStore, StoreError};
 
 use budget::EncryptionBudget;
 use cache::DekCache;
@@ -36,6 +39,7 @@ pub use import::{Imported, Importer};
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::{Pkcs11Kek, generate_key};
 pub use proof::{KekProofError, check_kek, prove_kek};
+pub use provider::ProviderKek;
 pub use source::KekSource;
 
 /// Where DEKs come from.
@@ -53,10 +57,13 @@ pub struct ProjectDek {
     version: KeyVersion,
     kek_id: KekId,
     encrypted_dek: EncryptedDek,
+    fingerprint: Tag,
     state: DekState,
     dek: Dek,
     cipher: DekCipher,
     budget: EncryptionBudget,
+    /// It is kept so long from then on, by whichever way it is asked for.
+    unwrapped_at: Instant,
 }
 
 /// A DEK that a caller gave raw, and what the store knows of it.
@@ -173,6 +180,13 @@ impl ProjectDek {
     /// Which.
     pub fn version(&self) -> KeyVersion {
         self.version
+    }
+
+    /// Whether `row` holds it, as it was when it was unwrapped.
+    fn is_of(&self, row: &DekRow) -> bool {
+        let is_same = self.encrypted_dek == row.encrypted_dek && self.kek_id == row.kek_id && self.state == row.state;
+        // By it a raw DEK is found, and no MAC has it: one that was altered must not lead here.
+        is_same && bool::from(self.fingerprint.ct_eq(&row.fingerprint))
     }
 
     /// What callers store.

@@ -2,10 +2,12 @@
 //! answers, and never replaced by what is worse.
 //!
 //! A version that is not admitted leaves the last good one where it was; a policy that never was good denies, a required sink that
-//! never was good refuses every answer. Nothing here ends the process.
+//! never was good refuses every answer; without a key provider, where one holds the KEK, the service is not ready. Nothing here ends
+//! the process.
 
 mod component;
 mod credentials;
+mod key_provider;
 mod outside;
 mod policies;
 mod providers;
@@ -28,6 +30,8 @@ use crate::config::{Config, ConfigError};
 use crate::policy::Policies;
 use crate::providers::Providers;
 use credentials::Credentials;
+use key_provider::LoadedKeyProvider;
+pub use key_provider::{KeyCallError, KeyFigures, KeyWrapping, WrapBytes};
 use outside::Outputs;
 use policies::LoadedPolicies;
 use providers::LoadedProviders;
@@ -53,7 +57,7 @@ pub struct Plugins {
 
 /// A plugin that the configuration names, and why it would not go live, if it would not.
 pub struct Checked {
-    /// `policy`, `sink` or `provider`, and its name.
+    /// `policy`, `sink`, `provider` or `key provider`, and its name.
     pub what: String,
     /// Its SHA-256.
     pub outcome: Result<String, String>,
@@ -64,6 +68,8 @@ struct State {
     policies: LoadedPolicies,
     sinks: RunningSinks,
     providers: LoadedProviders,
+    /// Where the KEK is behind one.
+    key_provider: Option<LoadedKeyProvider>,
     outputs: Outputs,
     credentials: Credentials,
     /// There once records can be carried away.
@@ -73,31 +79,60 @@ struct State {
 }
 
 impl Plugins {
-    /// None yet. What they are compiled to is looked for in `code`, made by `compiler`, and kept.
-    pub fn new(code: Arc<dyn CodeCache>, compiler: Arc<dyn Compiler>) -> anyhow::Result<Arc<Self>> {
+    /// None yet. What they are compiled to is looked for in `code`, made by `compiler`, and kept. `keys` is the place of the key provider,
+    /// if the KEK is behind one.
+    pub fn new(
+        code: Arc<dyn CodeCache>,
+        compiler: Arc<dyn Compiler>,
+        keys: Option<Arc<KeyWrapping>>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let state = State { key_provider: keys.map(LoadedKeyProvider::at), ..State::default() };
         Ok(Arc::new(Self {
             engines: Arc::new(Engines::with(code, compiler)?),
             policies: Arc::default(),
             providers: Arc::default(),
             runtime: Threads::start("sinks", 1, SINKS_NICENESS)?,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             status: ArcSwap::default(),
             changes: AtomicU64::new(0),
         }))
     }
 
     /// Takes every plugin that `config` names through the admission, runs none of them, and says how each fared.
-    pub async fn check(config: &Config, compiler: Arc<dyn Compiler>) -> anyhow::Result<Vec<Checked>> {
+    ///
+    /// The key provider alone goes live, in `keys`: whoever checks may ask it.
+    pub async fn check(
+        config: &Config,
+        compiler: Arc<dyn Compiler>,
+        keys: Option<Arc<KeyWrapping>>,
+    ) -> anyhow::Result<Vec<Checked>> {
         let engines = Arc::new(Engines::with(Arc::new(NoCache), compiler)?);
         let mut checked = policies::check(&engines, config).await;
         let mut outputs = Outputs::default();
         outputs.follow(config);
         let mut credentials = Credentials::default();
         credentials.follow(config);
+        if let (Some(place), Some(named)) = (keys, &config.keys.provider) {
+            let outcome = LoadedKeyProvider::at(place).load_or_refuse(&engines, config, &credentials).await;
+            checked.push(Checked { what: format!("key provider {}", named.name), outcome });
+        }
         let reached = Reached { outputs: &outputs, credentials: &credentials };
         checked.extend(sinks::check(&engines, config, reached).await);
         checked.extend(providers::check(&engines, config, &credentials).await);
         Ok(checked)
+    }
+
+    /// Makes the key provider that `config` names live in `keys`, for a command that needs the KEK and no other plugin.
+    pub async fn open_key_provider(
+        config: &Config,
+        compiler: Arc<dyn Compiler>,
+        keys: Arc<KeyWrapping>,
+    ) -> anyhow::Result<()> {
+        let engines = Arc::new(Engines::with(Arc::new(NoCache), compiler)?);
+        let mut credentials = Credentials::default();
+        credentials.follow(config);
+        let loaded = LoadedKeyProvider::at(keys).load_or_refuse(&engines, config, &credentials).await;
+        loaded.map(drop).map_err(|why| ConfigError::value("keys.provider", why).into())
     }
 
     /// The chain of policies, which follows the configuration.
@@ -113,6 +148,13 @@ impl Plugins {
     /// What runs, and what does not and why.
     pub fn status(&self) -> Arc<Status> {
         self.status.load_full()
+    }
+
+    /// Loads the key provider that `config` names, without which there is no ring: before everything else.
+    pub async fn load_key_provider(&self, config: &Config) {
+        let mut state = self.state.lock().await;
+        self.follow_key_provider(&mut state, config).await;
+        self.publish(&state, None, false);
     }
 
     /// Loads the policies and providers that `config` names. Sinks follow with [`Plugins::carry`].
@@ -156,6 +198,7 @@ impl Plugins {
             let mut state = self.state.lock().await;
             let error = match read {
                 Ok(config) => {
+                    self.follow_key_provider(&mut state, &config).await;
                     self.follow_policies_and_providers(&mut state, &config).await;
                     self.follow_sinks(&mut state, &config).await;
                     self.changes.fetch_add(1, Ordering::Relaxed);
@@ -175,6 +218,12 @@ impl Plugins {
     pub async fn finish(&self, deadline: Duration) {
         let mut state = self.state.lock().await;
         state.sinks.finish(deadline).await;
+    }
+
+    async fn follow_key_provider(&self, state: &mut State, config: &Config) {
+        let State { key_provider: Some(key_provider), credentials, .. } = state else { return };
+        credentials.follow(config);
+        key_provider.follow(&self.engines, config, credentials).await;
     }
 
     /// First of all: sinks are lent the credentials that are set up here.
@@ -201,6 +250,7 @@ impl Plugins {
             sinks: state.sinks.status(),
             credentials: state.credentials.all(),
             providers: state.providers.status(),
+            key_provider: state.key_provider.as_ref().map(LoadedKeyProvider::status),
             config_error: error.map(|error| error.to_string()),
             restart_needed,
             changes: self.changes.load(Ordering::Relaxed),

@@ -24,6 +24,7 @@ use crate::names::{ExternalReference, ProjectId};
 use crate::policy::Permit;
 
 pub use breaker::BreakerState;
+pub(crate) use breaker::{Breaker, Called};
 pub use figures::ProviderFigures;
 pub use flight::Provider;
 

@@ -15,7 +15,7 @@ use super::secrets::read_secret;
 use crate::config::{Config, ConfigError, Environment};
 
 /// The plugins that ship.
-const SHIPPED: [&str; 9] = [
+const SHIPPED: [&str; 12] = [
     "policy-recency",
     "policy-access",
     "policy-window",
@@ -25,6 +25,9 @@ const SHIPPED: [&str; 9] = [
     "provider-vault",
     "provider-aws-secrets-manager",
     "provider-azure-key-vault",
+    "keys-vault-transit",
+    "keys-aws-kms",
+    "keys-azure-key-vault",
 ];
 /// Where they lie, seen from the program: beside it in an archive, beside its profile's folder after `make plugins`, or installed.
 const SHIPPED_PLACES: [&str; 3] = ["plugins", "../plugins", "../lib/codec/plugins"];

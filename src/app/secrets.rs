@@ -8,9 +8,11 @@ use origan_codec_host::crypto::{Kek, KeyRing, ServiceToken};
 use tracing::warn;
 use zeroize::Zeroizing;
 
+use super::compiler::CompilerProcess;
 use crate::caller::{Action, Caller, Callers, Method, SHARED_CALLER, TokenDigest};
 use crate::config::{CallerConfig, Config, ConfigError, Environment, Pkcs11Config};
 use crate::keys::KekSource;
+use crate::plugins::Plugins;
 
 /// A shared token shorter than this gets a warning: 32 base64 characters are 192 bits.
 const TOKEN_LEN_ADVISED: usize = 32;
@@ -43,16 +45,19 @@ impl Secrets {
         Ok(Self { kek, doors })
     }
 
-    /// The KEK alone, for commands that have no callers.
-    pub fn kek(config: &Config, environment: &Environment) -> Result<KekSource, ConfigError> {
+    /// The KEK alone.
+    fn kek(config: &Config, environment: &Environment) -> Result<KekSource, ConfigError> {
         if let Some(pkcs11) = &config.keys.pkcs11 {
             return in_a_token(pkcs11, environment);
+        }
+        if let Some(provider) = &config.keys.provider {
+            return Ok(KekSource::behind(provider));
         }
         let (key, text) = match (&config.keys.kek_file, &environment.kek_secret) {
             (Some(path), None) => (format!("keys.kek_file {}", path.display()), read_secret(path)?),
             (None, Some(text)) => ("KEK_SECRET".to_owned(), text.clone()),
             _ => {
-                let message = "is not set, nor keys.kek_file, nor keys.pkcs11; `codec keys generate` makes one";
+                let message = "is not set, nor keys.kek_file, nor keys.pkcs11, nor keys.provider; `codec keys generate` makes one";
                 return Err(ConfigError::Variable { name: "KEK_SECRET", message: message.into() });
             }
         };
@@ -60,6 +65,15 @@ impl Secrets {
         let ring = KeyRing::new(&kek, &[]).map_err(|error| ConfigError::value(key, error.to_string()))?;
         Ok(KekSource::Memory(Arc::new(ring)))
     }
+}
+
+/// The KEK for a command that has no callers: where it is behind a key service, with the plugin that asks for it.
+pub async fn kek_for_command(config: &Config, environment: &Environment) -> anyhow::Result<KekSource> {
+    let kek = Secrets::kek(config, environment)?;
+    if let Some(place) = kek.key_provider() {
+        Plugins::open_key_provider(config, Arc::new(CompilerProcess::on_this_runtime()), place).await?;
+    }
+    Ok(kek)
 }
 
 impl Doors {
@@ -110,7 +124,7 @@ fn generated(_pkcs11: &Pkcs11Config, _environment: &Environment) -> Result<Strin
 #[cfg(feature = "pkcs11")]
 fn in_a_token(pkcs11: &Pkcs11Config, environment: &Environment) -> Result<KekSource, ConfigError> {
     let kek = crate::keys::Pkcs11Kek::new(pkcs11, environment.pkcs11_pin.clone())?;
-    Ok(KekSource::Outside(Arc::new(kek)))
+    Ok(KekSource::Token(Arc::new(kek)))
 }
 
 #[cfg(not(feature = "pkcs11"))]

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::{Setting, keys::progress_bar};
-use crate::app::{self, Secrets};
+use crate::app;
 use crate::audit::Receipt;
 use crate::audit::cursor::Cursor;
 use crate::audit::reader::{Verification, journal_bytes, verify};
@@ -49,7 +49,7 @@ pub(super) async fn run(command: Command, setting: &Setting) -> anyhow::Result<E
 }
 
 async fn verify_journal(command: &Verify, setting: &Setting) -> anyhow::Result<ExitCode> {
-    let kek = Secrets::kek(&setting.config, &setting.environment)?;
+    let kek = app::kek_for_command(&setting.config, &setting.environment).await?;
     let ring = app::ring_for_the_journal(&setting.config, &kek).await?;
     let dir = setting.config.journal_dir();
     let context = || format!("cannot read the journal in {}", dir.display());

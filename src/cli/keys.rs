@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use origan_codec_host::crypto::{EncryptedDek, Kek};
 
 use super::Setting;
-use crate::app::{self, Secrets};
+use crate::app;
 use crate::audit::Journal;
 use crate::keys::{Imported, Importer};
 use crate::names::ProjectId;
@@ -108,7 +108,7 @@ async fn import_deks(command: ImportDeks, setting: Setting) -> anyhow::Result<Ex
     if let Some(dir) = command.audit_dir {
         config.audit.dir = Some(dir);
     }
-    let kek = Secrets::kek(&config, &setting.environment)?;
+    let kek = app::kek_for_command(&config, &setting.environment).await?;
     let table = ForeignTable::open(&command.from, &command.table, &command.project_column, &command.dek_column).await?;
     let total = table.count().await.context("cannot count the rows to import")?;
     let store = match command.dry_run {

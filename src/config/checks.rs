@@ -19,6 +19,9 @@ impl Config {
             }
             pkcs11.refuse_contradictions(environment)?;
         }
+        if let Some(provider) = &self.keys.provider {
+            provider.refuse_contradictions(&self.keys, environment)?;
+        }
         let positive = [
             ("server.connections_max", self.server.connections_max as u64),
             ("server.connections_per_address_max", self.server.connections_per_address_max as u64),

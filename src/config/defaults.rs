@@ -62,6 +62,7 @@ impl Default for KeysConfig {
         Self {
             kek_file: None,
             pkcs11: None,
+            provider: None,
             unknown_dek: UnknownDek::Import,
             dek_release: DekRelease::Raw,
             dek_handle_ttl_s: 300,

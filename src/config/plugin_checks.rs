@@ -7,6 +7,8 @@ use super::{Config, ConfigError, HttpGrantConfig};
 
 /// Longest name of a plugin, an output or a credential.
 const NAME_LEN_MAX: usize = 64;
+/// As [`is_name`] has it.
+const NAME_RULE: &str = "must be 1 to 64 of a-z 0-9 and -";
 /// The pool has places for so much, and no more.
 const POLICY_MEMORY_BYTES_MAX: usize = 128 << 20;
 /// WebAssembly's own limit.
@@ -38,6 +40,7 @@ impl Config {
         self.refuse_policies()?;
         self.refuse_sinks()?;
         self.refuse_providers()?;
+        self.refuse_key_provider()?;
         self.refuse_outputs()?;
         let credentials = self.credentials.iter().map(|credential| &*credential.name);
         refuse_names("credentials", credentials)?;
@@ -97,9 +100,7 @@ impl Config {
                     format!("there is no [[outputs]] named `{}`", missing.escape_debug()),
                 ));
             }
-            for grant in &sink.http {
-                self.refuse_grant(grant).map_err(|message| ConfigError::value(key("http"), message))?;
-            }
+            self.refuse_grants(&key, &sink.http)?;
         }
         Ok(())
     }
@@ -109,31 +110,51 @@ impl Config {
         for (index, provider) in self.providers.iter().enumerate() {
             let key = |field: &str| format!("providers[{index}].{field}");
             refuse_paths(&key, &provider.path, provider.cases.as_deref(), provider.sha256.as_deref())?;
-            for (field, value, most) in [
+            refuse_numbers(
+                &key,
+                &[
+                    ("deadline_ms", provider.deadline_ms, u64::MAX),
+                    ("batch_max", provider.batch_max as u64, PROVIDER_BATCH_MAX as u64),
+                    ("parallel", provider.parallel as u64, PROVIDER_CALLS_MAX as u64),
+                    ("calls_max", provider.calls_max as u64, PROVIDER_CALLS_MAX as u64),
+                    ("breaker_failures", u64::from(provider.breaker_failures), u64::MAX),
+                    ("compile_deadline_ms", provider.compile_deadline_ms, COMPILE_DEADLINE_MS_MAX),
+                    ("breaker_ms", provider.breaker_ms, PROVIDER_CACHE_MS_MAX),
+                    ("memory_bytes", provider.memory_bytes as u64, SINK_MEMORY_BYTES_MAX as u64),
+                ],
+            )?;
+            if provider.cache_max_ms > PROVIDER_CACHE_MS_MAX {
+                return Err(ConfigError::value(key("cache_max_ms"), format!("0 to {PROVIDER_CACHE_MS_MAX}")));
+            }
+            self.refuse_grants(&key, &provider.http)?;
+        }
+        Ok(())
+    }
+
+    fn refuse_key_provider(&self) -> Result<(), ConfigError> {
+        let Some(provider) = &self.keys.provider else { return Ok(()) };
+        let key = |field: &str| format!("keys.provider.{field}");
+        if !is_name(&provider.name) {
+            return Err(ConfigError::value(key("name"), NAME_RULE));
+        }
+        refuse_paths(&key, &provider.path, provider.cases.as_deref(), provider.sha256.as_deref())?;
+        refuse_numbers(
+            &key,
+            &[
                 ("deadline_ms", provider.deadline_ms, u64::MAX),
-                ("batch_max", provider.batch_max as u64, PROVIDER_BATCH_MAX as u64),
-                ("parallel", provider.parallel as u64, PROVIDER_CALLS_MAX as u64),
                 ("calls_max", provider.calls_max as u64, PROVIDER_CALLS_MAX as u64),
                 ("breaker_failures", u64::from(provider.breaker_failures), u64::MAX),
                 ("compile_deadline_ms", provider.compile_deadline_ms, COMPILE_DEADLINE_MS_MAX),
                 ("breaker_ms", provider.breaker_ms, PROVIDER_CACHE_MS_MAX),
                 ("memory_bytes", provider.memory_bytes as u64, SINK_MEMORY_BYTES_MAX as u64),
-            ] {
-                if value == 0 {
-                    return Err(ConfigError::value(key(field), "must not be 0"));
-                }
-                if value > most {
-                    return Err(ConfigError::value(key(field), format!("1 to {most}")));
-                }
-            }
-            if provider.cache_max_ms > PROVIDER_CACHE_MS_MAX {
-                return Err(ConfigError::value(key("cache_max_ms"), format!("0 to {PROVIDER_CACHE_MS_MAX}")));
-            }
-            for grant in &provider.http {
-                self.refuse_grant(grant).map_err(|message| ConfigError::value(key("http"), message))?;
-            }
-        }
-        Ok(())
+            ],
+        )?;
+        self.refuse_grants(&key, &provider.http)
+    }
+
+    fn refuse_grants(&self, key: &impl Fn(&str) -> String, http: &[HttpGrantConfig]) -> Result<(), ConfigError> {
+        let refused = http.iter().find_map(|grant| self.refuse_grant(grant).err());
+        refused.map_or(Ok(()), |message| Err(ConfigError::value(key("http"), message)))
     }
 
     fn refuse_grant(&self, grant: &HttpGrantConfig) -> Result<(), String> {
@@ -179,13 +200,29 @@ impl Config {
 
 fn refuse_names<'a>(key: &str, names: impl Iterator<Item = &'a str> + Clone) -> Result<(), ConfigError> {
     for (index, name) in names.clone().enumerate() {
-        let fits = (1..=NAME_LEN_MAX).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if !fits {
-            return Err(ConfigError::value(format!("{key}[{index}].name"), "must be 1 to 64 of a-z 0-9 and -"));
+        if !is_name(name) {
+            return Err(ConfigError::value(format!("{key}[{index}].name"), NAME_RULE));
         }
         if names.clone().take(index).any(|other| other == name) {
             return Err(ConfigError::value(format!("{key}[{index}].name"), "another one has this name"));
+        }
+    }
+    Ok(())
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=NAME_LEN_MAX).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// Each from 1 to the most that there may be.
+fn refuse_numbers(key: &impl Fn(&str) -> String, numbers: &[(&str, u64, u64)]) -> Result<(), ConfigError> {
+    for &(field, value, most) in numbers {
+        if value == 0 {
+            return Err(ConfigError::value(key(field), "must not be 0"));
+        }
+        if value > most {
+            return Err(ConfigError::value(key(field), format!("1 to {most}")));
         }
     }
     Ok(())

@@ -16,7 +16,7 @@ use crate::audit::delivery::{Breaker, Progress};
 use crate::caller::Action;
 use crate::clock::{rfc3339, unix_ms};
 use crate::config::Mode;
-use crate::plugins::{PluginStatus, Status};
+use crate::plugins::{KeyWrapping, PluginStatus, Status, WrapBytes};
 use crate::providers::{BreakerState, Provider};
 use crate::service::Service;
 
@@ -126,6 +126,14 @@ fn write_plugins(json: &mut Json, status: &Status, service: &Service) {
                 write_provider(json, provider);
             }
         });
+        if let Some(plugin) = &status.key_provider {
+            json.nested("keyProvider", |json| {
+                write_plugin(json, plugin);
+                if let Some(place) = &plugin.key_provider {
+                    write_key_provider(json, place);
+                }
+            });
+        }
     });
 }
 
@@ -158,13 +166,31 @@ fn write_policy(json: &mut Json, policy: &PluginStatus) {
     }
 }
 
-fn write_provider(json: &mut Json, provider: &Provider) {
-    let breaker = match provider.breaker() {
+fn write_key_provider(json: &mut Json, place: &KeyWrapping) {
+    if let Some(state) = place.breaker() {
+        write_breaker(json, state);
+    }
+    let figures = place.figures();
+    for (name, count) in figures.counts() {
+        json.number(name, count);
+    }
+    json.number("requestsRefused", place.requests_refused());
+    let calls = figures.calls.load(Ordering::Relaxed);
+    json.number("calls", calls);
+    json.number("meanCallMicroseconds", figures.call_time_us.load(Ordering::Relaxed) / calls.max(1));
+}
+
+fn write_breaker(json: &mut Json, state: BreakerState) {
+    let breaker = match state {
         BreakerState::Closed => "closed",
         BreakerState::Open => "open",
         BreakerState::HalfOpen => "half-open",
     };
     json.text("breaker", breaker);
+}
+
+fn write_provider(json: &mut Json, provider: &Provider) {
+    write_breaker(json, provider.breaker());
     json.number("cached", provider.cached() as u64);
     let figures = provider.figures();
     if let Some(failure) = figures.last_failure() {

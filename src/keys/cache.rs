@@ -1,7 +1,7 @@
 //! Unwrapped DEKs, by what was unwrapped.
 //!
 //! The key is the encrypted DEK's own digest with the project: never the project alone, or garbage in place of an encrypted DEK
-//! would find the real one. Entries live from insertion, however often they are read; concurrent misses load once; errors are not
+//! would find the real one. Entries live from the unwrapping, however often they are read, and those of one version share it; concurrent misses load once; errors are not
 //! kept; what is evicted is wiped by its own drop.
 
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(super) struct DekCache(Cache<CacheKey, RawDek>);
 
 impl DekCache {
     pub(super) fn new(entries: u64, ttl: Duration) -> Self {
-        Self(Cache::builder().max_capacity(entries).expire_after(FromInsertion { ttl }).build())
+        Self(Cache::builder().max_capacity(entries).expire_after(FromUnwrapping { ttl }).build())
     }
 
     pub(super) async fn get(&self, key: &CacheKey) -> Option<RawDek> {
@@ -69,14 +69,15 @@ impl DekCache {
     }
 }
 
-struct FromInsertion {
+struct FromUnwrapping {
     ttl: Duration,
 }
 
-impl Expiry<CacheKey, RawDek> for FromInsertion {
+impl Expiry<CacheKey, RawDek> for FromUnwrapping {
     fn expire_after_create(&self, _key: &CacheKey, value: &RawDek, _created: Instant) -> Option<Duration> {
         Some(match value {
-            RawDek::Known(_) => self.ttl,
+            // By another way it may have been unwrapped a while ago.
+            RawDek::Known(dek) => self.ttl.saturating_sub(dek.unwrapped_at.elapsed()),
             RawDek::Unknown(_) => self.ttl.min(UNKNOWN_TTL),
         })
     }

@@ -7,7 +7,7 @@ use origan_codec_host::crypto::{Dek, DekCipher, EncryptedDek, WrappedDek};
 use tracing::{info, warn};
 
 use super::cache::CacheKey;
-use super::row::{holding, new_row, refuse_others, unwrap_fault};
+use super::row::{dek_context, holding, new_row, refuse_others, unwrap_fault};
 use super::{Keys, KeysError, ProjectDek, RawDek};
 use crate::audit::{Outcome, Record};
 use crate::config::UnknownDek;
@@ -98,7 +98,7 @@ impl Keys {
         let load = || async {
             for fingerprint in &fingerprints {
                 if let Some(row) = self.store.by_fingerprint(&fingerprint.0).await? {
-                    return self.unwrap_row(row).await.map(RawDek::Known);
+                    return self.shared(row).await.map(RawDek::Known);
                 }
             }
             Ok(RawDek::Unknown(Arc::new(DekCipher::new(dek))))
@@ -116,7 +116,12 @@ impl Keys {
         key: CacheKey,
         find: impl FnOnce() -> F,
     ) -> Result<Arc<ProjectDek>, KeysError> {
-        let load = async || self.unwrap_row(find().await?).await.map(RawDek::Known);
+        let is_own = matches!(key, CacheKey::Version(..));
+        let load = async || {
+            let row = find().await?;
+            let dek = if is_own { self.unwrap_row(row).await } else { self.shared(row).await };
+            dek.map(RawDek::Known)
+        };
         match self.cache.get_or_load(key, load).await? {
             RawDek::Known(dek) => Ok(dek),
             RawDek::Unknown(_) => Err(KeysError::Corrupt("cache")),
@@ -127,16 +132,22 @@ impl Keys {
         if let Some(row) = self.store.primary(project_id).await? {
             return Ok(row);
         }
-        // Before the record: an outside KEK may give no answer, and then nothing is announced.
         let dek = Dek::generate()?;
-        let wrapped = self.ring.wrap_dek(&dek).await?;
-        // Durable before the row: no DEK without its record.
-        let mut record = Record::of_creation(project_id, cause);
-        record.end(Outcome::Allowed, None);
-        self.journal.append(&record).await?;
+        let mut recorded = false;
         let mut pause = Pause::new();
         loop {
-            if let Some(row) = self.try_insert_primary(project_id, &dek, &wrapped).await? {
+            let version = self.next_version(project_id).await?;
+            // Before the record: an outside KEK may give no answer, and then nothing is announced. For each version anew: it may be bound
+            // to what is wrapped.
+            let wrapped = self.ring.wrap_dek(&dek, dek_context(project_id, version)).await?;
+            if !recorded {
+                // Durable before the row: no DEK without its record.
+                let mut record = Record::of_creation(project_id, cause);
+                record.end(Outcome::Allowed, None);
+                self.journal.append(&record).await?;
+                recorded = true;
+            }
+            if let Some(row) = self.try_insert_primary(project_id, version, &dek, &wrapped).await? {
                 return Ok(row);
             }
             pause.or_give_up().await?;
@@ -149,10 +160,10 @@ impl Keys {
     async fn try_insert_primary(
         &self,
         project_id: &ProjectId,
+        version: KeyVersion,
         dek: &Dek,
         wrapped: &WrappedDek,
     ) -> Result<Option<DekRow>, KeysError> {
-        let version = self.next_version(project_id).await?;
         let row = new_row(&self.ring, project_id, version, wrapped, dek, DekState::Primary, DekOrigin::Created)?;
         match self.store.insert(&row).await {
             Ok(true) => {

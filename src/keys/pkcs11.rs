@@ -17,11 +17,11 @@ use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use origan_codec_host::crypto::{CannotOpen, KekUnavailable, OutsideKek, OutsideUnwrapError, WrapError};
+use origan_codec_host::crypto::{CannotOpen, KekUnavailable, OutsideKek, OutsideUnwrapError, WrapContext, WrapError};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info};
 use zeroize::Zeroizing;
 
+use super::standing::Standing;
 use crate::config::{ConfigError, Pkcs11Config};
 use fault::Fault;
 pub use generate::generate_key;
@@ -51,15 +51,11 @@ struct Call {
 
 type Answer = Result<Zeroizing<Vec<u8>>, Fault>;
 
-/// Whether the token answers.
-#[derive(Default)]
-struct Standing(Mutex<Option<String>>);
-
 impl Pkcs11Kek {
     /// Loads the module. The token is asked for nothing yet, and may be away.
     pub fn new(config: &Pkcs11Config, pin: Option<Zeroizing<String>>) -> Result<Self, ConfigError> {
         let token = Arc::new(Token::load(config, pin)?);
-        let standing = Arc::new(Standing::default());
+        let standing = Arc::new(Standing::of("the token that holds the KEK"));
         let (calls, queue) = mpsc::channel(config.sessions * WAITING_PER_SESSION);
         let queue = Arc::new(Mutex::new(queue));
         let (works, at_work) = std::sync::mpsc::channel();
@@ -90,7 +86,7 @@ impl Pkcs11Kek {
             Ok(None) => Err(Fault::NotNow("the threads of its sessions are gone".into())),
             Err(_) => {
                 let late = Fault::NotNow(format!("no answer in {} ms", self.deadline.as_millis()));
-                self.standing.note(Some(&late));
+                self.standing.note(Some(late.to_string()));
                 Err(late)
             }
         }
@@ -117,7 +113,7 @@ impl Drop for Pkcs11Kek {
 
 #[async_trait]
 impl OutsideKek for Pkcs11Kek {
-    async fn wrap(&self, plaintext: &[u8]) -> Result<Vec<u8>, WrapError> {
+    async fn wrap(&self, plaintext: &[u8], _: WrapContext<'_>) -> Result<Vec<u8>, WrapError> {
         let ask = Ask::Wrap(Zeroizing::new(plaintext.to_vec()));
         match self.ask(ask).await {
             Ok(wrapped) => Ok(wrapped.to_vec()),
@@ -125,7 +121,7 @@ impl OutsideKek for Pkcs11Kek {
         }
     }
 
-    async fn unwrap(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, OutsideUnwrapError> {
+    async fn unwrap(&self, wrapped: &[u8], _: WrapContext<'_>) -> Result<Zeroizing<Vec<u8>>, OutsideUnwrapError> {
         self.ask(Ask::Unwrap(wrapped.to_vec())).await.map_err(|fault| match fault {
             Fault::CannotOpen => CannotOpen.into(),
             other => self.unavailable(other).into(),
@@ -145,24 +141,6 @@ impl OutsideKek for Pkcs11Kek {
     }
 }
 
-impl Standing {
-    fn note(&self, fault: Option<&Fault>) {
-        let failure = fault.map(ToString::to_string);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&*known, &failure) {
-            (Some(before), Some(now)) if before == now => return,
-            (_, Some(cause)) => error!(cause, "the token that holds the KEK gives no answer: DEKs in the cache go on"),
-            (Some(_), None) => info!("the token that holds the KEK answers again"),
-            (None, None) => return,
-        }
-        *known = failure;
-    }
-
-    fn failure(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 /// One session's thread, until nobody can call any more.
 fn serve(token: &Token, queue: &Mutex<mpsc::Receiver<Call>>, standing: &Standing) {
     let mut opened = None;
@@ -174,7 +152,8 @@ fn serve(token: &Token, queue: &Mutex<mpsc::Receiver<Call>>, standing: &Standing
             continue;
         }
         let answer = token.answer(&mut opened, &ask);
-        standing.note(answer.as_ref().err().filter(|fault| !matches!(fault, Fault::CannotOpen)));
+        let failure = answer.as_ref().err().filter(|fault| !matches!(fault, Fault::CannotOpen));
+        standing.note(failure.map(ToString::to_string));
         if let Some(reply) = reply {
             // Who asked may have given up meanwhile.
             let _ = reply.send(answer);

@@ -4,6 +4,7 @@ use origan_codec_host::crypto::{
     KekId, KekUnavailable, KeyRing, RandomnessUnavailable, RingError, UnwrapError, WrapError,
 };
 
+use super::row::dek_context;
 use crate::store::{Canary, DekStore, StoreError};
 
 /// The KEK is not proven.
@@ -24,6 +25,18 @@ pub enum KekProofError {
         ours: String,
         /// Those the store knows.
         theirs: String,
+    },
+    /// The operator has pinned another.
+    #[error(
+        "{ours} opens KEK {theirs}, and keys.provider.kek_id says {pinned}: the store was changed, or is another one"
+    )]
+    NotThePinnedKek {
+        /// The one at hand.
+        ours: String,
+        /// What it opens in this store; nothing, where the store is empty.
+        theirs: String,
+        /// What it should.
+        pinned: KekId,
     },
     /// There are rows, and nothing else.
     #[error("the store has DEKs under KEK {0} and no service key: restore the table kek_canary from a backup")]
@@ -66,7 +79,7 @@ pub async fn prove_kek(store: &dyn DekStore, ring: &KeyRing) -> Result<(), KekPr
     if known.is_empty() {
         // Rows without a canary: somebody took it away. Their KEK ids still tell.
         if let Some(row) = store.any_row().await? {
-            match ring.unwrap_dek(row.kek_id, &row.encrypted_dek).await {
+            match ring.unwrap_dek(row.kek_id, &row.encrypted_dek, dek_context(&row.project_id, row.version)).await {
                 Ok(_) => {}
                 Err(UnwrapError::Unavailable(why)) => return Err(why.into()),
                 Err(_) => return Err(KekProofError::WrongKek { ours, theirs: row.kek_id.to_string() }),

@@ -6,13 +6,18 @@
 //! `sealed = "service-key/v1" ‖ length(wrapped) u16 ‖ wrapped ‖ canary`
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use origan_codec_host::crypto::{KekUnavailable, KeyRing, OutsideKek, OutsideUnwrapError, RingKek, ServiceKey};
+use origan_codec_host::crypto::{KekId, KekUnavailable, KeyRing, OutsideKek, OutsideUnwrapError, RingKek, ServiceKey};
 
 use super::proof::{KekProofError, check_kek, prove_kek};
-use crate::config::ConfigError;
+use super::provider::ProviderKek;
+use crate::config::{ConfigError, KeyProviderConfig};
+use crate::plugins::KeyWrapping;
 use crate::store::{Canary, DekStore};
 
+/// How often a key service that gives no answer is asked whether it is there again, when nobody else asks; its breaker may say no.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Before what an outside KEK leaves in a canary's row.
 const OUTSIDE: &[u8] = b"service-key/v1";
 
@@ -21,43 +26,73 @@ const OUTSIDE: &[u8] = b"service-key/v1";
 pub enum KekSource {
     /// In this process. The ring is made of it alone.
     Memory(Arc<KeyRing>),
-    /// In a token, behind a key service.
+    /// In a token.
+    Token(Arc<dyn OutsideKek>),
+    /// Behind a key service: the KEK, and the place of the plugin that asks for it.
+    Provider(Arc<ProviderKek>, Arc<KeyWrapping>),
+}
+
+/// The KEK, to whoever has to wait for it.
+enum Place<'a> {
+    Here(&'a Arc<KeyRing>),
     Outside(Arc<dyn OutsideKek>),
 }
 
 impl KekSource {
+    /// Behind the key service that `config` names. Nothing is asked before its plugin is live.
+    pub fn behind(config: &KeyProviderConfig) -> Self {
+        let place = KeyWrapping::new(&config.name);
+        Self::Provider(ProviderKek::new(&place, config), place)
+    }
+
+    /// The place of the key provider, if there is to be one.
+    pub fn key_provider(&self) -> Option<Arc<KeyWrapping>> {
+        match self {
+            Self::Provider(_, place) => Some(place.clone()),
+            Self::Memory(_) | Self::Token(_) => None,
+        }
+    }
+
+    fn place(&self) -> Place<'_> {
+        match self {
+            Self::Memory(ring) => Place::Here(ring),
+            Self::Token(kek) => Place::Outside(kek.clone()),
+            Self::Provider(kek, _) => Place::Outside(kek.clone()),
+        }
+    }
+
     /// The ring for `store`, proven to be the one it was made with. A store that is empty is made with this KEK.
     pub async fn prove(&self, store: &dyn DekStore) -> Result<Arc<KeyRing>, KekProofError> {
-        match self {
-            Self::Memory(ring) => prove_kek(store, ring).await.map(|()| ring.clone()),
-            Self::Outside(kek) => found_or_open(kek, store).await,
+        match self.place() {
+            Place::Here(ring) => prove_kek(store, ring).await.map(|()| ring.clone()),
+            Place::Outside(kek) => found_or_open(&kek, store).await,
         }
     }
 
     /// As [`KekSource::prove`], without leaving anything. With a store that is empty, or not made yet, any KEK does; an outside
     /// one has a service key then that nobody will see again.
     pub async fn check(&self, store: Option<&dyn DekStore>) -> Result<Arc<KeyRing>, KekProofError> {
-        match (self, store) {
-            (Self::Memory(ring), None) => Ok(ring.clone()),
-            (Self::Memory(ring), Some(store)) => check_kek(store, ring).await.map(|()| ring.clone()),
-            (Self::Outside(kek), Some(store)) if !store.canaries().await?.is_empty() => open(kek, store).await,
-            (Self::Outside(kek), _) => ring_at(kek, &ServiceKey::generate()?),
+        match (self.place(), store) {
+            (Place::Here(ring), None) => Ok(ring.clone()),
+            (Place::Here(ring), Some(store)) => check_kek(store, ring).await.map(|()| ring.clone()),
+            (Place::Outside(kek), Some(store)) if !store.canaries().await?.is_empty() => open(&kek, store).await,
+            (Place::Outside(kek), _) => ring_at(&kek, &ServiceKey::generate()?),
         }
     }
 
     /// The ring for reading what was written under it: where the KEK is outside, `store` has the service key. Leaves nothing.
     pub async fn open(&self, store: &dyn DekStore) -> Result<Arc<KeyRing>, KekProofError> {
-        match self {
-            Self::Memory(ring) => Ok(ring.clone()),
-            Self::Outside(kek) => open(kek, store).await,
+        match self.place() {
+            Place::Here(ring) => Ok(ring.clone()),
+            Place::Outside(kek) => open(&kek, store).await,
         }
     }
 
     /// Whether an outside KEK opens what it wraps; one in memory does.
     pub async fn try_out(&self) -> Result<(), KekProofError> {
-        let Self::Outside(kek) = self else { return Ok(()) };
-        let wrapped = ServiceKey::generate()?.wrap(&**kek).await?;
-        match ServiceKey::unwrap(&**kek, &wrapped).await {
+        let Place::Outside(kek) = self.place() else { return Ok(()) };
+        let wrapped = ServiceKey::generate()?.wrap(&*kek).await?;
+        match ServiceKey::unwrap(&*kek, &wrapped).await {
             Ok(_) => Ok(()),
             Err(OutsideUnwrapError::Unavailable(why)) => Err(why.into()),
             Err(OutsideUnwrapError::CannotOpen(_)) => {
@@ -66,19 +101,28 @@ impl KekSource {
         }
     }
 
+    /// Asks a key service that gave no answer again, for as long as the process runs: nobody may need it for long.
+    pub async fn keep_looking(&self) {
+        let Self::Provider(kek, _) = self else { return };
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            kek.look_again().await;
+        }
+    }
+
     /// Which one it is, for operators.
     pub fn name(&self) -> String {
-        match self {
-            Self::Memory(ring) => ring.primary_id().to_string(),
-            Self::Outside(kek) => kek.name(),
+        match self.place() {
+            Place::Here(ring) => ring.primary_id().to_string(),
+            Place::Outside(kek) => kek.name(),
         }
     }
 
     /// What an outside KEK says that waiting does not mend, as a mistake of the configuration.
     pub fn misconfigured(&self, why: String) -> ConfigError {
-        let kind = match self {
-            Self::Memory(_) => "kek_file",
-            Self::Outside(kek) => kek.kind(),
+        let kind = match self.place() {
+            Place::Here(_) => "kek_file",
+            Place::Outside(kek) => kek.kind(),
         };
         ConfigError::value(format!("keys.{kind}"), why)
     }
@@ -90,6 +134,8 @@ async fn found_or_open(kek: &Arc<dyn OutsideKek>, store: &dyn DekStore) -> Resul
         if let Some(row) = store.any_row().await? {
             return Err(KekProofError::ServiceKeyLost(row.kek_id));
         }
+        // The pin says that there is a store; this is not it.
+        refuse_unless_pinned(&**kek, None)?;
         let service_key = ServiceKey::generate()?;
         let wrapped = service_key.wrap(&**kek).await?;
         let ring = ring_at(kek, &service_key)?;
@@ -115,10 +161,21 @@ async fn open(kek: &Arc<dyn OutsideKek>, store: &dyn DekStore) -> Result<Arc<Key
         if ring.primary_id() != canary.kek_id || !ring.canary_opens(canary.kek_id, sealed.to_vec()) {
             return Err(KekProofError::CanaryDoesNotOpen(canary.kek_id));
         }
+        refuse_unless_pinned(&**kek, Some(canary.kek_id))?;
         return Ok(ring);
     }
     let theirs: Vec<String> = canaries.iter().map(|canary| canary.kek_id.to_string()).collect();
     Err(KekProofError::WrongOutsideKek { ours: kek.name(), theirs: theirs.join(", ") })
+}
+
+fn refuse_unless_pinned(kek: &dyn OutsideKek, found: Option<KekId>) -> Result<(), KekProofError> {
+    match kek.pinned_id() {
+        Some(pinned) if found != Some(pinned) => {
+            let theirs = found.map_or_else(|| "none".to_owned(), |id| id.to_string());
+            Err(KekProofError::NotThePinnedKek { ours: kek.name(), theirs, pinned })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn ring_at(kek: &Arc<dyn OutsideKek>, service_key: &ServiceKey) -> Result<Arc<KeyRing>, KekProofError> {

@@ -58,6 +58,9 @@ pub(super) enum LoadError {
     /// What it is granted.
     #[error("{0}")]
     Grant(String),
+    /// Of a key provider: it does not open what the one before opened, or nothing at all.
+    #[error("it is not proven to be the same KEK: {0}")]
+    Unproven(String),
 }
 
 impl LoadError {
@@ -68,6 +71,7 @@ impl LoadError {
             Self::Cases { .. } => "cases-unreadable",
             Self::Admission(error) => error.code(),
             Self::Grant(_) => "grant",
+            Self::Unproven(_) => "unproven",
         }
     }
 }

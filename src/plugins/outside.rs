@@ -10,12 +10,14 @@ use origan_codec_host::plugin::outside::{Egress, EgressLimits, Granted, OriginGr
 
 use super::component::LoadError;
 use super::credentials::{self, Credentials};
-use crate::config::{self, Config, HttpGrantConfig, OutputConfig, ProviderConfig, SinkConfig};
+use crate::config::{self, Config, HttpGrantConfig, KeyProviderConfig, OutputConfig, ProviderConfig, SinkConfig};
 
 /// Part of a call's deadline that one exchange may take.
 const EXCHANGE_PART: u32 = 2;
 /// Longest answer that a provider's backend may give: some secrets at once.
 const PROVIDER_RESPONSE_BYTES: usize = 4 << 20;
+/// The same of a key provider's: a wrapped DEK and some words.
+const KEY_RESPONSE_BYTES: usize = 64 << 10;
 
 /// The outputs, kept as long as their configuration stays: a file or a connection has one writer.
 #[derive(Default)]
@@ -63,6 +65,16 @@ pub(super) fn granted_to_sink(
 /// Everything that `provider` may reach.
 pub(super) fn granted_to_provider(provider: &ProviderConfig, credentials: &Credentials) -> Result<Granted, LoadError> {
     let limits = EgressLimits { response_bytes: PROVIDER_RESPONSE_BYTES, ..EgressLimits::default() };
+    let http = egress(credentials, &provider.http, provider.deadline_ms, limits)?;
+    Ok(Granted { http, ..Granted::default() })
+}
+
+/// Everything that the key provider may reach.
+pub(super) fn granted_to_key_provider(
+    provider: &KeyProviderConfig,
+    credentials: &Credentials,
+) -> Result<Granted, LoadError> {
+    let limits = EgressLimits { response_bytes: KEY_RESPONSE_BYTES, ..EgressLimits::default() };
     let http = egress(credentials, &provider.http, provider.deadline_ms, limits)?;
     Ok(Granted { http, ..Granted::default() })
 }

@@ -79,6 +79,7 @@ impl LoadedPolicies {
             log_dropped: loaded.live.as_ref().map_or(0, |(_, live)| live.plugin.log().dropped()),
             sink: None,
             provider: None,
+            key_provider: None,
         });
         status.collect()
     }

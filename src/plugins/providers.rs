@@ -81,6 +81,7 @@ impl LoadedProviders {
             log_dropped: loaded.live.as_ref().map_or(0, |live| live.running.plugin.log().dropped()),
             sink: None,
             provider: Some(loaded.provider.clone()),
+            key_provider: None,
         });
         status.collect()
     }

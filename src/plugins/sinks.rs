@@ -108,6 +108,7 @@ impl RunningSinks {
             log_dropped: running.progress.figures().log_dropped.load(Ordering::Relaxed),
             sink: Some((running.config.required, running.progress.clone())),
             provider: None,
+            key_provider: None,
         });
         status.collect()
     }

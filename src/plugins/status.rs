@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use origan_codec_host::plugin::outside::Credential;
 
+use super::key_provider::KeyWrapping;
 use crate::audit::delivery::Progress;
 use crate::config::Mode;
 use crate::policy::chain::PolicyFigures;
@@ -21,6 +22,8 @@ pub struct Status {
     pub credentials: Vec<Arc<Credential>>,
     /// Secret providers.
     pub providers: Vec<PluginStatus>,
+    /// The key provider, if the KEK is behind one.
+    pub key_provider: Option<PluginStatus>,
     /// What is wrong with the configuration's file, while it is.
     pub config_error: Option<String>,
     /// Whether the file has changed where only a restart makes it count.
@@ -34,9 +37,11 @@ pub struct Status {
 impl Status {
     /// Whether a plugin is kept back by what may pass by itself.
     pub(super) fn may_pass(&self) -> bool {
-        let plugins = self.policies.iter().chain(&self.sinks).chain(&self.providers);
+        let plugins = self.policies.iter().chain(&self.sinks).chain(&self.providers).chain(&self.key_provider);
         let codes = plugins.filter_map(|plugin| plugin.error.as_ref());
-        codes.map(|(code, _)| *code).any(|code| matches!(code, "unreadable" | "grant" | "thread" | "compiler"))
+        codes
+            .map(|(code, _)| *code)
+            .any(|code| matches!(code, "unreadable" | "grant" | "thread" | "compiler" | "unproven"))
     }
 }
 
@@ -60,6 +65,8 @@ pub struct PluginStatus {
     pub sink: Option<(bool, Arc<Progress>)>,
     /// Of a provider: what is asked.
     pub provider: Option<Arc<Provider>>,
+    /// Of the key provider: its place.
+    pub key_provider: Option<Arc<KeyWrapping>>,
 }
 
 impl PluginStatus {

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::key_provider;
 use crate::config::{Config, ConfigError, CredentialConfig, Mode};
 
 /// How often the files are looked at.
@@ -104,6 +105,7 @@ impl ConfigFile {
         let components = config.policies.iter().map(|policy| (&policy.path, &policy.cases));
         let components = components.chain(config.sinks.iter().map(|sink| (&sink.path, &sink.cases)));
         let components = components.chain(config.providers.iter().map(|provider| (&provider.path, &provider.cases)));
+        let components = components.chain(key_provider::component_files(config));
         for (path, cases) in components {
             paths.push(dir.join(path));
             paths.extend(cases.iter().map(|cases| dir.join(cases)));
@@ -112,6 +114,7 @@ impl ConfigFile {
         paths.extend(config.credentials.iter().flat_map(CredentialConfig::files).map(Path::to_owned));
         let grants = config.sinks.iter().flat_map(|sink| &sink.http);
         let grants = grants.chain(config.providers.iter().flat_map(|provider| &provider.http));
+        let grants = grants.chain(config.keys.provider.iter().flat_map(|provider| &provider.http));
         paths.extend(grants.filter_map(|grant| grant.ca_file.clone()));
         paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
     }

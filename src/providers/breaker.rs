@@ -9,7 +9,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const TRIED_NOW: Duration = Duration::from_secs(1);
 
 /// Whether it may be asked.
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     state: Mutex<State>,
     failures_max: u32,
     open_for: Duration,
@@ -38,7 +38,7 @@ pub enum BreakerState {
 
 /// What came of a call, as far as the breaker cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Called {
+pub(crate) enum Called {
     /// The backend answers, whatever it says.
     Answered,
     /// It does not.
@@ -50,12 +50,12 @@ pub(super) enum Called {
 }
 
 impl Breaker {
-    pub(super) fn new(failures_max: u32, open_for: Duration) -> Self {
+    pub(crate) fn new(failures_max: u32, open_for: Duration) -> Self {
         Self { state: Mutex::new(State::Closed(0)), failures_max, open_for }
     }
 
     /// Whether it may be asked now; if not, when it may. Who is let in must [tell](Self::told) what came of it.
-    pub(super) fn admit(&self, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn admit(&self, now: Instant) -> Result<(), Duration> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match *state {
             State::Closed(_) => Ok(()),
@@ -68,7 +68,7 @@ impl Breaker {
         }
     }
 
-    pub(super) fn told(&self, called: Called, now: Instant) {
+    pub(crate) fn told(&self, called: Called, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state = match (called, *state) {
             (Called::NotAtAll, State::HalfOpen) => State::Open(now),
@@ -85,7 +85,7 @@ impl Breaker {
         };
     }
 
-    pub(super) fn state(&self, now: Instant) -> BreakerState {
+    pub(crate) fn state(&self, now: Instant) -> BreakerState {
         match *self.state.lock().unwrap_or_else(PoisonError::into_inner) {
             State::Closed(_) => BreakerState::Closed,
             State::Open(until) if now < until => BreakerState::Open,

@@ -15,7 +15,7 @@ use prometheus_client::registry::Unit;
 
 use crate::audit::Journal;
 use crate::audit::delivery::{Breaker, Progress};
-use crate::plugins::{PluginStatus, Plugins};
+use crate::plugins::{KeyWrapping, PluginStatus, Plugins, WrapBytes};
 use crate::providers::{BreakerState, Provider};
 use crate::service::Service;
 
@@ -82,7 +82,8 @@ impl Collector for PluginFigures {
         let all = || {
             let policies = status.policies.iter().map(|policy| ("policy", policy));
             let policies = policies.chain(status.sinks.iter().map(|sink| ("sink", sink)));
-            policies.chain(status.providers.iter().map(|provider| ("provider", provider)))
+            let policies = policies.chain(status.providers.iter().map(|provider| ("provider", provider)));
+            policies.chain(status.key_provider.iter().map(|provider| ("key-provider", provider)))
         };
         type Read = fn(&PluginStatus) -> i64;
         let gauges: [(&str, &str, Read); 3] = [
@@ -111,8 +112,40 @@ impl Collector for PluginFigures {
         }
         encode_sinks(&mut encoder, &status.sinks)?;
         encode_credentials(&mut encoder, &status.credentials)?;
-        encode_providers(&mut encoder, &status.providers)
+        encode_providers(&mut encoder, &status.providers)?;
+        match status.key_provider.as_ref().and_then(|plugin| plugin.key_provider.as_deref()) {
+            Some(place) => encode_key_provider(&mut encoder, place),
+            None => Ok(()),
+        }
     }
+}
+
+fn encode_key_provider(encoder: &mut DescriptorEncoder<'_>, place: &KeyWrapping) -> Result<(), Error> {
+    let figures = place.figures();
+    let help = "What the key provider was asked (wraps, unwraps), and what came of it where no answer did";
+    let mut family = encoder.encode_descriptor("key_provider_outcomes", help, None, MetricType::Counter)?;
+    let refused = [("requestsRefused", place.requests_refused())];
+    for (outcome, count) in figures.counts().into_iter().chain(refused) {
+        ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
+    }
+    let calls = ConstCounter::new(figures.calls.load(Ordering::Relaxed));
+    calls.encode(encoder.encode_descriptor(
+        "key_provider_calls",
+        "Calls of the key provider",
+        None,
+        MetricType::Counter,
+    )?)?;
+    let seconds = ConstCounter::new(figures.call_time_us.load(Ordering::Relaxed) as f64 / 1e6);
+    let help = "Time spent in calls of the key provider";
+    seconds.encode(encoder.encode_descriptor(
+        "key_provider_call",
+        help,
+        Some(&Unit::Seconds),
+        MetricType::Counter,
+    )?)?;
+    let open = ConstGauge::new(i64::from(place.breaker().is_some_and(|state| state != BreakerState::Closed)));
+    let help = "1 while the key provider is not asked, or asked by one request only";
+    open.encode(encoder.encode_descriptor("key_provider_breaker_open", help, None, MetricType::Gauge)?)
 }
 
 fn encode_credentials(encoder: &mut DescriptorEncoder<'_>, credentials: &[Arc<Credential>]) -> Result<(), Error> {
