@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use origan_codec::config::{Config, Environment, Pkcs11Config};
+use origan_codec::config::{Config, Environment, KeyProviderConfig, Pkcs11Config};
 
 use crate::support::{Launch, root};
 
@@ -86,6 +86,33 @@ fn the_sample_shows_every_key_of_a_token_with_its_default() {
     for name in ["sessions", "deadline_ms"] {
         assert!(lines.iter().any(|line| line.starts_with(&format!("{name} = "))), "{name}");
     }
+}
+
+#[test]
+fn the_sample_shows_every_key_of_a_key_provider_with_its_default() {
+    let text = std::fs::read_to_string(root().join("deploy/codec.toml")).expect("readable");
+    let (_, block) = text.split_once("# [keys.provider]\n").expect("the block");
+    let (block, _) = block.split_once("\n\n").expect("its end");
+    let is_name = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let is_key = |line: &&str| line.split_once(" = ").is_some_and(|(name, _)| is_name(name));
+    let lines: Vec<&str> = block.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_key).collect();
+    let shown: KeyProviderConfig = toml::from_str(&lines.join("\n")).expect("every key is one");
+    let least = "name = \"transit\"\npath = \"keys-vault-transit.wasm\"";
+    let least: KeyProviderConfig = toml::from_str(least).expect("all else has a default");
+    let with_default = KeyProviderConfig {
+        sha256: None,
+        kek_id: None,
+        cases: None,
+        http: Vec::new(),
+        settings: toml::Table::new(),
+        ..shown.clone()
+    };
+    assert_eq!(format!("{with_default:?}"), format!("{least:?}"));
+    let every = toml::Value::try_from(&shown).expect("serializes");
+    for name in every.as_table().expect("a table").keys() {
+        assert!(lines.iter().any(|line| line.starts_with(&format!("{name} = "))), "{name}");
+    }
+    assert!(shown.kek_id.is_some() && shown.cases.is_some() && !shown.http.is_empty() && !shown.settings.is_empty());
 }
 
 #[test]

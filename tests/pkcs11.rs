@@ -4,26 +4,12 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
-use sqlx::{Connection, Executor, Row, SqliteConnection};
+use serde_json::json;
+use sqlx::{Executor, Row};
 
+use crate::support::outside_kek::{database, decrypts, kek};
 use crate::support::softhsm::{MODULE, Token, bytes_that_crossed};
-use crate::support::{Client, Codec, Launch, postgres, root, tool};
-
-pub async fn decrypts(client: &Client, project: &str, encrypted: &Value, value: &str) {
-    let variables = json!({"A": {"type": "secret", "value": encrypted}});
-    let call = json!({"projectId": project, "deploymentId": "d", "variables": variables});
-    assert_eq!(client.post("/decrypt-all", call).await.ok(), json!({"A": value}));
-}
-
-pub async fn kek(client: &Client) -> Value {
-    client.get("/status").await.ok()["kek"].clone()
-}
-
-pub async fn database(launch: &Launch) -> SqliteConnection {
-    let url = format!("sqlite:{}", launch.data_dir().join("codec.db").display());
-    SqliteConnection::connect(&url).await.expect("the database")
-}
+use crate::support::{Codec, Launch, postgres, root, tool};
 
 /// What it says when it must not start, because of the configuration.
 pub fn refused_start(launch: &Launch) -> String {

@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor, Row};
 
-use crate::pkcs11::{database, decrypts, kek, refused_start};
+use crate::pkcs11::refused_start;
+use crate::support::outside_kek::{database, decrypts, kek};
 use crate::support::softhsm::Token;
 use crate::support::{Client, Codec, Launch};
 

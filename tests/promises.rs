@@ -25,6 +25,8 @@ mod interop;
 mod journal;
 mod journal_faults;
 mod kek;
+mod key_provider_backends;
+mod key_providers;
 mod languages;
 mod leaks;
 mod openapi;

@@ -1,6 +1,6 @@
 //! Vault's HTTP API on loopback, as the tests play it, for walk-throughs: `vault-api 127.0.0.1:8200 TOKEN`.
 //!
-//! KV 2 is at `secret`, KV 1 at `kv`, and both begin empty. One line for each request: method, path, status.
+//! KV 2 is at `secret`, KV 1 at `kv`, Transit at `transit`, and all begin empty. One line for each request: method, path, status.
 
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a server of tests")]
 
@@ -14,6 +14,7 @@ mod support {
     pub mod backend;
     pub mod loopback;
     pub mod reply;
+    pub mod transit;
     pub mod vault;
 }
 

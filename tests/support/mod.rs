@@ -8,8 +8,10 @@ pub mod codec;
 pub mod collector;
 pub mod haproxy;
 pub mod key_vault;
+pub mod key_vault_keys;
 pub mod loopback;
 pub mod node;
+pub mod outside_kek;
 pub mod plugins;
 pub mod postgres;
 pub mod reply;
@@ -18,6 +20,7 @@ pub mod s3;
 pub mod softhsm;
 pub mod stub;
 pub mod syslog;
+pub mod transit;
 pub mod vault;
 pub mod vault_login;
 

@@ -15,8 +15,9 @@ impl Launch {
     /// With the components that ship in the plugins' folder, each a file of its own that a test may replace.
     pub fn with_plugins(self) -> Self {
         let sinks = ["audit-lines", "audit-http", "audit-syslog"];
-        for name in sinks.iter().chain(&["provider-vault", "provider-aws-secrets-manager", "provider-azure-key-vault"])
-        {
+        let providers = ["provider-vault", "provider-aws-secrets-manager", "provider-azure-key-vault"];
+        let keys = ["keys-vault-transit", "keys-aws-kms", "keys-azure-key-vault"];
+        for name in sinks.iter().chain(&providers).chain(&keys) {
             self.put_plugin(&format!("{name}.wasm"), &component(name));
         }
         self

@@ -99,12 +99,22 @@ impl S3 {
 
     /// A call of Secrets Manager, as the platform's side of a test would make it; what it answers.
     pub async fn secrets_manager(&self, what: &str, body: serde_json::Value) -> serde_json::Value {
+        self.json_call(&format!("secretsmanager.{what}"), "secretsmanager", body).await
+    }
+
+    /// The same of KMS.
+    pub async fn kms(&self, what: &str, body: serde_json::Value) -> serde_json::Value {
+        self.json_call(&format!("TrentService.{what}"), "kms", body).await
+    }
+
+    async fn json_call(&self, target: &str, service: &str, body: serde_json::Value) -> serde_json::Value {
         let client = self.client();
-        let request = client.bare(reqwest::Method::POST, "/").header("x-amz-target", format!("secretsmanager.{what}"));
-        let request =
-            request.header("content-type", "application/x-amz-json-1.1").header("authorization", AWS_SIGNATURE);
+        let request = client.bare(reqwest::Method::POST, "/").header("x-amz-target", target);
+        let signature = AWS_SIGNATURE.replace("/secretsmanager/", &format!("/{service}/"));
+        let request = request.header("content-type", "application/x-amz-json-1.1").header("authorization", signature);
         let answer = client.send(request.body(body.to_string())).await.expect("an answer");
-        answer.ok()
+        assert_eq!(answer.status, 200, "{target}: {}", answer.text);
+        serde_json::from_str(&answer.text).unwrap_or_default()
     }
 
     /// A call of IAM; the text of an element of what it answers.

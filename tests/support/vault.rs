@@ -9,13 +9,15 @@
 //! - "AppRole auth method (API)": `auth/approle/login`.
 //! - "HTTP API": `X-Vault-Token` or `Authorization: Bearer`; `{"errors":[…]}`; 400, 403, 404, 405, 429, 503; `LIST`, `PUT` as `POST`.
 //!
-//! `provider_backends` has an independent client judge it before it judges us. Other engines are one more [`Engine`].
+//! `provider_backends` has an independent client judge it before it judges us. Other engines are one more [`Engine`]; Transit is
+//! `transit.rs`.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
 use super::backend::{Answers, Asked, Backend, Reply};
+use super::transit::Keys;
 
 /// A Vault that runs.
 pub type Vault = Backend<VaultServer>;
@@ -36,6 +38,7 @@ pub struct VaultServer {
 pub enum Engine {
     Kv1(BTreeMap<String, Map<String, Value>>),
     Kv2(BTreeMap<String, Versions>),
+    Transit(Keys),
 }
 
 /// A secret of KV 2.
@@ -56,13 +59,17 @@ const TIME: &str = "2026-01-01T12:00:00.000000000Z";
 const LEASE_S: u64 = 2_764_800;
 
 impl VaultServer {
-    /// One that runs, with KV 2 at `secret` and KV 1 at `kv`, and one token.
+    /// One that runs, with KV 2 at `secret`, KV 1 at `kv` and Transit at `transit`, and one token.
     pub async fn start(token: &str) -> Vault {
         Backend::start(Self::new(token)).await
     }
 
     pub fn new(token: &str) -> Self {
-        let engines = [("secret", Engine::Kv2(BTreeMap::new())), ("kv", Engine::Kv1(BTreeMap::new()))];
+        let engines = [
+            ("secret", Engine::Kv2(BTreeMap::new())),
+            ("kv", Engine::Kv1(BTreeMap::new())),
+            ("transit", Engine::Transit(Keys::default())),
+        ];
         let engines = engines.into_iter().map(|(mount, engine)| (mount.to_owned(), engine)).collect();
         Self { engines, tokens: vec![token.to_owned()], denied: Vec::new(), approle: None }
     }
@@ -71,6 +78,15 @@ impl VaultServer {
     pub fn put(&mut self, path: &str, fields: Value) {
         let body = if path.starts_with("kv/") { fields } else { json!({ "data": fields }) };
         self.change("POST", path, body);
+    }
+
+    /// The Transit engine at `transit`.
+    pub fn transit(&mut self) -> &mut Keys {
+        let keys = match self.engines.get_mut("transit") {
+            Some(Engine::Transit(keys)) => Some(keys),
+            _ => None,
+        };
+        keys.expect("the engine at `transit`")
     }
 
     pub fn change(&mut self, method: &str, path: &str, body: Value) {
@@ -88,6 +104,7 @@ impl VaultServer {
         match self.engines.get_mut(&mount).expect("just found") {
             Engine::Kv1(secrets) => kv1(secrets, method, rest, body),
             Engine::Kv2(secrets) => kv2(secrets, method, rest, query, body),
+            Engine::Transit(keys) => keys.operate(method, rest, body),
         }
     }
 }
@@ -269,7 +286,7 @@ impl Version {
 }
 
 /// Names below a folder; what has more below it ends in a slash.
-fn listed<'a>(names: impl Iterator<Item = &'a String>, folder: &str) -> Reply {
+pub fn listed<'a>(names: impl Iterator<Item = &'a String>, folder: &str) -> Reply {
     let folder = if folder.is_empty() || folder.ends_with('/') { folder.to_owned() } else { format!("{folder}/") };
     let below = names.filter_map(|name| name.strip_prefix(&*folder));
     let mut keys: Vec<String> =
@@ -278,13 +295,13 @@ fn listed<'a>(names: impl Iterator<Item = &'a String>, folder: &str) -> Reply {
     if keys.is_empty() { errors(404, &[]) } else { said(json!({ "keys": keys }), 0) }
 }
 
-fn said(data: Value, lease_s: u64) -> Reply {
+pub fn said(data: Value, lease_s: u64) -> Reply {
     let body = json!({"request_id": "b7e6a5d0-0000-4000-8000-000000000000", "lease_id": "", "renewable": false,
         "lease_duration": lease_s, "data": data, "wrap_info": null, "warnings": null, "auth": null});
     Reply::new(200, body.to_string()).with("content-type", "application/json")
 }
 
-fn nothing() -> Reply {
+pub fn nothing() -> Reply {
     Reply::new(204, "")
 }
 

@@ -1,0 +1,24 @@
+//! What tests of KEKs that are somewhere else look at, be they in a token or behind a key service.
+
+use serde_json::{Value, json};
+use sqlx::{Connection, SqliteConnection};
+
+use super::{Client, Launch};
+
+/// `/decrypt-all` of one value gives `value`.
+pub async fn decrypts(client: &Client, project: &str, encrypted: &Value, value: &str) {
+    let variables = json!({"A": {"type": "secret", "value": encrypted}});
+    let call = json!({"projectId": project, "deploymentId": "d", "variables": variables});
+    assert_eq!(client.post("/decrypt-all", call).await.ok(), json!({"A": value}));
+}
+
+/// What `/status` says of the KEK.
+pub async fn kek(client: &Client) -> Value {
+    client.get("/status").await.ok()["kek"].clone()
+}
+
+/// The store of `launch`, SQLite's.
+pub async fn database(launch: &Launch) -> SqliteConnection {
+    let url = format!("sqlite:{}", launch.data_dir().join("codec.db").display());
+    SqliteConnection::connect(&url).await.expect("the database")
+}
