@@ -35,7 +35,7 @@ fn cipher(c: &mut Criterion) {
     let mut group = c.benchmark_group("crypto");
     group.throughput(Throughput::Bytes(VALUE_BYTES as u64));
     group.bench_function("seal 64 B", |b| b.iter(|| cipher.seal_value(&plaintext)));
-    group.bench_function("open 64 B", |b| b.iter(|| cipher.open_value(sealed.clone())));
+    group.bench_function("open 64 B", |b| b.iter(|| cipher.open_value(sealed.clone(), None)));
     group.bench_function("envelope, encode", |b| b.iter(|| sealed.encode()));
     group.bench_function("envelope, parse", |b| b.iter(|| EncryptedValue::parse(&text)));
     group.finish();

@@ -23,6 +23,13 @@ pub use record::{Outcome, Record};
 #[derive(Debug)]
 pub struct Withheld<T>(T);
 
+impl<T, E> Withheld<Result<T, E>> {
+    /// Why there is nothing to hold back; what there is stays held back.
+    pub fn transpose(self) -> Result<Withheld<T>, E> {
+        self.0.map(Withheld)
+    }
+}
+
 impl<T> Withheld<T> {
     /// Holds `value` back.
     pub fn new(value: T) -> Self {

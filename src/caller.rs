@@ -28,6 +28,8 @@ pub enum Action {
     DecryptDek,
     /// Makes a project's first DEK.
     GenerateDek,
+    /// Values under old versions, or in another format, under the primary DEK.
+    ReEncrypt,
     /// Reads `/status`.
     Status,
     /// Asks what would be decided, and why.
@@ -36,13 +38,14 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Encrypt,
         Self::EncryptAll,
         Self::DecryptValue,
         Self::DecryptAll,
         Self::DecryptDek,
         Self::GenerateDek,
+        Self::ReEncrypt,
         Self::Status,
         Self::Explain,
     ];
@@ -56,6 +59,7 @@ impl Action {
             Self::DecryptAll => "decrypt-all",
             Self::DecryptDek => "decrypt-dek",
             Self::GenerateDek => "generate-dek",
+            Self::ReEncrypt => "re-encrypt",
             Self::Status => "status",
             Self::Explain => "explain",
         }

@@ -30,6 +30,7 @@ pub use providers::ProviderConfig;
 
 pub use crate::audit::journal::Durability;
 use crate::caller::Action;
+use crate::names::ProjectPattern;
 
 /// The file that is read where none is named.
 pub const DEFAULT_PATH: &str = "codec.toml";
@@ -48,6 +49,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// KEK, DEKs and their cache.
     pub keys: KeysConfig,
+    /// How values are written.
+    pub values: ValuesConfig,
     /// Where wrapped DEKs are kept.
     pub store: StoreConfig,
     /// Where deployments are looked up.
@@ -132,6 +135,14 @@ pub struct KeysConfig {
     pub cache_ttl_s: u64,
     /// How many are kept. Default 100000.
     pub cache_entries: u64,
+}
+
+/// How values are written.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ValuesConfig {
+    /// Projects whose values are written in v2 unless a call says otherwise: ids, with `*` for any part. Default none.
+    pub v2_projects: Vec<ProjectPattern>,
 }
 
 /// What becomes of a DEK that opens under the KEK and that no project owns yet.

@@ -70,13 +70,14 @@ pub struct Edge {
 }
 
 /// Every route, for the router and for the test that holds `docs/openapi.json` to it.
-pub const ROUTES: [(&str, &str); 12] = [
+pub const ROUTES: [(&str, &str); 13] = [
     ("POST", "/encrypt"),
     ("POST", "/encrypt-all"),
     ("POST", "/decrypt-value"),
     ("POST", "/decrypt-all"),
     ("POST", "/decrypt-dek"),
     ("POST", "/generate-dek"),
+    ("POST", "/re-encrypt"),
     ("POST", "/explain"),
     ("GET", "/status"),
     ("GET", "/livez"),
@@ -114,6 +115,7 @@ fn handler(path: &str) -> MethodRouter<Arc<Edge>> {
         "/decrypt-all" => post(decrypt::decrypt_all),
         "/decrypt-dek" => post(keys::decrypt_dek),
         "/generate-dek" => post(keys::generate_dek),
+        "/re-encrypt" => post(encrypt::re_encrypt),
         "/explain" => post(explain::explain),
         "/status" => get(status::status),
         "/livez" => get(health::livez),

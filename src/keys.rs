@@ -21,14 +21,14 @@ use std::time::{Duration, Instant};
 
 use origan_codec_host::crypto::{
     CannotOpen, Dek, DekCipher, EncryptedDek, EncryptedValue, KekId, KekUnavailable, KeyRing, OpenValueError,
-    Plaintext, RandomnessUnavailable, Tag, WrapError,
+    Plaintext, RandomnessUnavailable, Tag, ValueBinding, WrapError,
 };
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::audit::{AuditUnavailable, Journal, Withheld};
 use crate::config::UnknownDek;
-use crate::names::{KeyVersion, ProjectId};
+use crate::names::{KeyVersion, ProjectId, VariableName};
 use crate::policy::Permit;
 use crate::store::{DekRow, DekState, DekStore, StoreError};
 
@@ -156,18 +156,44 @@ impl Keys {
         &self.ring
     }
 
-    /// Seals `values` under `dek`, having counted them.
+    /// Seals `values` under `dek`, having counted them: bound to the names that come with them, or in v1.
     pub async fn seal(
         &self,
-        _permit: &Permit,
+        permit: &Permit,
         dek: &ProjectDek,
-        values: &[&Plaintext],
+        values: &[(Option<&VariableName>, &Plaintext)],
     ) -> Result<Vec<EncryptedValue>, KeysError> {
+        let sealing = self.sealing(permit, dek, values.len()).await?;
+        values.iter().map(|(name, value)| sealing.seal(*name, value)).collect()
+    }
+
+    /// What seals `count` values under `dek`, having counted them.
+    pub async fn sealing<'a>(
+        &self,
+        _permit: &Permit,
+        dek: &'a ProjectDek,
+        count: usize,
+    ) -> Result<Sealing<'a>, KeysError> {
         if dek.state != DekState::Primary {
             return Err(KeysError::NotPrimary);
         }
-        dek.budget.take(&*self.store, dek, values.len() as u64).await?;
-        values.iter().map(|value| dek.cipher.seal_value(value).map_err(KeysError::from)).collect()
+        dek.budget.take(&*self.store, dek, count as u64).await?;
+        Ok(Sealing(dek))
+    }
+}
+
+/// Seals as many values as were counted.
+pub struct Sealing<'a>(&'a ProjectDek);
+
+impl Sealing<'_> {
+    /// Seals `value`: bound to `name`, or in v1.
+    pub fn seal(&self, name: Option<&VariableName>, value: &Plaintext) -> Result<EncryptedValue, KeysError> {
+        let Self(dek) = self;
+        let sealed = match name {
+            None => dek.cipher.seal_value(value),
+            Some(name) => dek.cipher.seal_bound_value(value, dek.binding(name), dek.version.number()),
+        };
+        Ok(sealed?)
     }
 }
 
@@ -194,9 +220,18 @@ impl ProjectDek {
         &self.encrypted_dek
     }
 
-    /// Opens a value; what comes out waits for its record.
-    pub fn open(&self, _permit: &Permit, value: EncryptedValue) -> Result<Withheld<Plaintext>, OpenValueError> {
-        self.cipher.open_value(value).map(Withheld::new)
+    /// Opens a value, the variable `name`'s if it is known; what comes out waits for its record.
+    pub fn open(
+        &self,
+        _permit: &Permit,
+        value: EncryptedValue,
+        name: Option<&VariableName>,
+    ) -> Result<Withheld<Plaintext>, OpenValueError> {
+        self.cipher.open_value(value, name.map(|name| self.binding(name))).map(Withheld::new)
+    }
+
+    fn binding<'a>(&'a self, name: &'a VariableName) -> ValueBinding<'a> {
+        ValueBinding { project_id: self.project_id.as_str(), variable: name.as_str() }
     }
 
     /// The DEK itself in base64, which waits for its record too.
@@ -208,11 +243,17 @@ impl ProjectDek {
 }
 
 impl RawDek {
-    /// Opens a value; what comes out waits for its record.
-    pub fn open(&self, permit: &Permit, value: EncryptedValue) -> Result<Withheld<Plaintext>, OpenValueError> {
+    /// Opens a value, the variable `name`'s if it is known; what comes out waits for its record.
+    pub fn open(
+        &self,
+        permit: &Permit,
+        value: EncryptedValue,
+        name: Option<&VariableName>,
+    ) -> Result<Withheld<Plaintext>, OpenValueError> {
         match self {
-            Self::Known(dek) => dek.open(permit, value),
-            Self::Unknown(cipher) => cipher.open_value(value).map(Withheld::new),
+            Self::Known(dek) => dek.open(permit, value, name),
+            // No project is known, so nothing that is bound to one.
+            Self::Unknown(cipher) => cipher.open_value(value, None).map(Withheld::new),
         }
     }
 }

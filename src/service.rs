@@ -11,6 +11,7 @@ mod error;
 mod explain;
 mod external;
 mod opening;
+mod reencrypt;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,13 +21,13 @@ use crate::caller::{Action, Caller};
 use crate::config::DekRelease;
 use crate::deployments::Deployments;
 use crate::keys::Keys;
-use crate::names::RequestId;
+use crate::names::{ProjectPattern, RequestId};
 use crate::policy::Policies;
 use crate::providers::Providers;
 
 pub use calls::{
     DecryptAll, DecryptValue, DecryptedVariable, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable,
-    PresentedDek, ReleasedDek, StoredVariable,
+    PresentedDek, ReEncrypt, ReleasedDek, StoredVariable,
 };
 pub use error::{Cause, Refusal};
 pub use explain::{Explain, ExplainedVariable, Explanation};
@@ -56,6 +57,8 @@ pub struct ServiceSettings {
     pub dek_handle_ttl_s: u64,
     /// Whether `/decrypt-all` needs a deployment that is known.
     pub deployment_required: bool,
+    /// Projects whose values are written in v2 unless a call says otherwise.
+    pub v2_projects: Vec<ProjectPattern>,
 }
 
 /// Who asks, and in which request.

@@ -51,4 +51,5 @@ mod sink_reach;
 mod sinks;
 mod store;
 mod store_faults;
+mod values;
 mod vectors;

@@ -108,6 +108,7 @@ impl Startup {
                 dek_release: self.config.keys.dek_release,
                 dek_handle_ttl_s: self.config.keys.dek_handle_ttl_s,
                 deployment_required: self.config.deployments.required,
+                v2_projects: self.config.values.v2_projects.clone(),
             },
         })))
     }

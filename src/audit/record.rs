@@ -267,6 +267,7 @@ fn recorded_action(action: Action) -> &'static str {
         Action::DecryptValue | Action::DecryptAll => "SECRET_DECRYPT",
         Action::DecryptDek => "DEK_DECRYPT",
         Action::GenerateDek => "DEK_GENERATE",
+        Action::ReEncrypt => "SECRET_REENCRYPT",
         Action::Status => "STATUS_READ",
         Action::Explain => "POLICY_EXPLAIN",
     }

@@ -14,6 +14,7 @@ impl Default for Config {
             server: ServerConfig::default(),
             limits: LimitsConfig::default(),
             keys: KeysConfig::default(),
+            values: super::ValuesConfig::default(),
             store: StoreConfig::default(),
             deployments: DeploymentsConfig::default(),
             audit: AuditConfig::default(),

@@ -80,6 +80,7 @@ pub(super) fn parse_decrypt_value(body: &[u8]) -> Result<DecryptValue, Problem> 
     Ok(DecryptValue {
         value: required(fields.encrypted, "encrypted")?,
         deployment_id: fields.deployment_id,
+        name: fields.name,
         dek: presented(fields.dek, fields.project_id, fields.encrypted_dek)?,
     })
 }
@@ -117,15 +118,20 @@ pub(super) fn parse_decrypt_all(body: &[u8], limit: usize) -> Result<DecryptAll,
     if call.partial {
         return Ok(call);
     }
-    // What is malformed is told before anything is opened.
-    for (name, variable) in &call.variables {
+    refuse_malformed(&call.variables)?;
+    Ok(call)
+}
+
+/// What is malformed is told before anything is opened.
+pub(super) fn refuse_malformed(variables: &[(VariableName, StoredVariable)]) -> Result<(), Problem> {
+    for (name, variable) in variables {
         if let StoredVariable::Secret(Err(error), _) = variable {
             let mut problem = Problem::new(code_of_envelope(*error));
             problem.variable = Some(name.to_string());
             return Err(problem);
         }
     }
-    Ok(call)
+    Ok(())
 }
 
 #[derive(Default)]
@@ -135,11 +141,12 @@ struct DecryptValueFields<'de> {
     project_id: Option<ProjectId>,
     encrypted_dek: Option<EncryptedDek>,
     deployment_id: Option<DeploymentId>,
+    name: Option<VariableName>,
     of: std::marker::PhantomData<&'de ()>,
 }
 
 impl<'de> Object<'de> for DecryptValueFields<'de> {
-    const FIELDS: &'static [&'static str] = &["encrypted", "dek", "projectId", "encryptedDEK", "deploymentId"];
+    const FIELDS: &'static [&'static str] = &["encrypted", "dek", "projectId", "encryptedDEK", "deploymentId", "name"];
 
     fn take<A: MapAccess<'de>>(&mut self, field: usize, map: &mut A, trace: &Trace) -> Result<(), A::Error> {
         match field {
@@ -150,7 +157,8 @@ impl<'de> Object<'de> for DecryptValueFields<'de> {
             1 => self.dek = map.next_value::<Option<Text<'de>>>()?.map(|text| Zeroizing::new(text.0.into_owned())),
             2 => self.project_id = json::optional_name(map, trace)?,
             3 => self.encrypted_dek = json::optional_encrypted_dek(map, trace)?,
-            _ => self.deployment_id = json::optional_name(map, trace)?,
+            4 => self.deployment_id = json::optional_name(map, trace)?,
+            _ => self.name = json::optional_name(map, trace)?,
         }
         Ok(())
     }
@@ -200,7 +208,14 @@ impl<'de> Variable<'de> for StoredVariable {
         match (kind.as_deref(), encrypted) {
             (Some("plain"), None | Some(false)) => Ok(Self::Plain(Text(value).into_plaintext())),
             (Some("plain"), Some(true)) => Err(invalid("a plain variable cannot be encrypted")),
-            (Some("secret"), None | Some(true)) => Ok(Self::Secret(EncryptedValue::parse(&value), key_version)),
+            (Some("secret"), None | Some(true)) => {
+                let value = EncryptedValue::parse(&value);
+                let key_version = match &value {
+                    Ok(value) => super::variable::key_version_of(value, key_version)?,
+                    Err(_) => key_version,
+                };
+                Ok(Self::Secret(value, key_version))
+            }
             (Some("secret"), Some(false)) => Err(invalid("a secret that is not encrypted is not decrypted either")),
             _ => Err(invalid(super::variable::UNKNOWN_TYPE)),
         }

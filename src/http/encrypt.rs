@@ -1,21 +1,24 @@
-//! `POST /encrypt` and `POST /encrypt-all`.
+//! `POST /encrypt`, `POST /encrypt-all` and `POST /re-encrypt`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use origan_codec_host::crypto::{EncryptedDek, EncryptedValue, Plaintext};
+use origan_codec_host::crypto::{EncryptedDek, EncryptedValue, Plaintext, ValueFormat};
 use serde::de::MapAccess;
 
 use super::answer::Json;
 use super::auth::Authenticated;
+use super::decrypt::refuse_malformed;
 use super::json::{self, Object, Text, Trace, Variable, required};
 use super::problem::{Code, Problem, code_of_envelope};
 use super::variable::{VariableFields, recorded_len};
 use super::{Edge, body};
 use crate::names::{ProjectId, VariableName};
-use crate::service::{Encrypt, EncryptAll, EncryptVariable, EncryptedVariable};
+use crate::service::{
+    Answered, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable, ReEncrypt, StoredVariable,
+};
 
 pub(super) async fn encrypt(
     State(edge): State<Arc<Edge>>,
@@ -41,7 +44,22 @@ pub(super) async fn encrypt_all(
     let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
     let call = parse_encrypt_all(&body, edge.limits.variables)?;
     let answered = edge.ready()?.encrypt_all(&context, call).await?;
-    let mut json = Json::object(2 * body.len() + 256);
+    Ok(write_all(2 * body.len() + 256, answered))
+}
+
+pub(super) async fn re_encrypt(
+    State(edge): State<Arc<Edge>>,
+    Authenticated(context): Authenticated,
+    request: Request,
+) -> Result<Response, Problem> {
+    let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
+    let call = parse_re_encrypt(&body, edge.limits.variables)?;
+    let answered = edge.ready()?.re_encrypt(&context, call).await?;
+    Ok(write_all(body.len() + 256, answered))
+}
+
+fn write_all(expected_len: usize, answered: Answered<Encrypted<Vec<(VariableName, EncryptedVariable)>>>) -> Response {
+    let mut json = Json::object(expected_len);
     json.nested("variables", |json| {
         for (name, variable) in &answered.value.sealed {
             json.nested(name.as_str(), |json| write_stored(json, variable));
@@ -49,7 +67,7 @@ pub(super) async fn encrypt_all(
     });
     json.number("keyVersion", u64::from(answered.value.key_version.number()));
     json.text("encryptedDEK", &answered.value.encrypted_dek.encode());
-    Ok(json.into_audited_response(answered.receipt))
+    json.into_audited_response(answered.receipt)
 }
 
 /// As the platform stores it: the `variables` that `/decrypt-all` takes.
@@ -80,8 +98,8 @@ fn write_stored(json: &mut Json, variable: &EncryptedVariable) {
 
 fn parse_encrypt(body: &[u8]) -> Result<Encrypt, Problem> {
     let fields: EncryptFields<'_> = json::parse(body, 0)?;
-    refuse_other_formats(fields.format.as_deref())?;
     Ok(Encrypt {
+        format: format(fields.format.as_deref())?,
         project_id: required(fields.project_id, "projectId")?,
         value: required(fields.value, "value")?,
         encrypted_dek: fields.encrypted_dek,
@@ -91,20 +109,30 @@ fn parse_encrypt(body: &[u8]) -> Result<Encrypt, Problem> {
 
 pub(super) fn parse_encrypt_all(body: &[u8], limit: usize) -> Result<EncryptAll, Problem> {
     let fields: EncryptAllFields<'_> = json::parse(body, limit)?;
-    refuse_other_formats(fields.format.as_deref())?;
     Ok(EncryptAll {
+        format: format(fields.format.as_deref())?,
         project_id: required(fields.project_id, "projectId")?,
         encrypted_dek: fields.encrypted_dek,
         variables: required(fields.variables, "variables")?,
     })
 }
 
-/// Only v1 is written so far.
-fn refuse_other_formats(format: Option<&str>) -> Result<(), Problem> {
-    match format {
-        None | Some("v1") => Ok(()),
-        Some(_) => Err(Problem::detailed(Code::UnsupportedFormat, "`format`: this service writes v1")),
-    }
+fn parse_re_encrypt(body: &[u8], limit: usize) -> Result<ReEncrypt, Problem> {
+    let fields: ReEncryptFields<'_> = json::parse(body, limit)?;
+    let variables = required(fields.variables, "variables")?;
+    refuse_malformed(&variables)?;
+    Ok(ReEncrypt {
+        format: format(fields.format.as_deref())?,
+        project_id: required(fields.project_id, "projectId")?,
+        encrypted_dek: fields.encrypted_dek,
+        variables,
+    })
+}
+
+/// How the call wants its values written.
+fn format(named: Option<&str>) -> Result<Option<ValueFormat>, Problem> {
+    let unknown = || Problem::detailed(Code::UnsupportedFormat, "`format`: this service writes v1 and v2");
+    named.map(|name| ValueFormat::named(name).ok_or_else(unknown)).transpose()
 }
 
 #[derive(Default)]
@@ -153,6 +181,28 @@ impl<'de> Object<'de> for EncryptAllFields<'de> {
     }
 }
 
+#[derive(Default)]
+struct ReEncryptFields<'de> {
+    project_id: Option<ProjectId>,
+    variables: Option<Vec<(VariableName, StoredVariable)>>,
+    encrypted_dek: Option<EncryptedDek>,
+    format: Option<Cow<'de, str>>,
+}
+
+impl<'de> Object<'de> for ReEncryptFields<'de> {
+    const FIELDS: &'static [&'static str] = &["projectId", "variables", "encryptedDEK", "format"];
+
+    fn take<A: MapAccess<'de>>(&mut self, field: usize, map: &mut A, trace: &Trace) -> Result<(), A::Error> {
+        match field {
+            0 => self.project_id = json::optional_name(map, trace)?,
+            1 => self.variables = Some(json::variables(map, trace)?),
+            2 => self.encrypted_dek = json::optional_encrypted_dek(map, trace)?,
+            _ => self.format = map.next_value::<Option<Text<'de>>>()?.map(|text| text.0),
+        }
+        Ok(())
+    }
+}
+
 impl<'de> Variable<'de> for EncryptVariable {
     type Fields = VariableFields<'de>;
 
@@ -179,6 +229,7 @@ impl<'de> Variable<'de> for EncryptVariable {
                     let code = code_of_envelope(error);
                     (code, code.title())
                 })?;
+                let key_version = super::variable::key_version_of(&value, key_version)?;
                 Ok(Self::Sealed(value, key_version))
             }
             _ => Err(invalid(super::variable::UNKNOWN_TYPE)),

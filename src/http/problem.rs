@@ -37,6 +37,7 @@ pub enum Code {
     UnsupportedMediaType,
     DecryptFailed,
     PlaintextNotUtf8,
+    NameRequired,
     UnsupportedFormat,
     UnknownKeyVersion,
     TooManyWrongTokens,
@@ -58,7 +59,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::InvalidJson,
         Self::DuplicateKey,
         Self::InvalidRequest,
@@ -82,6 +83,7 @@ impl Code {
         Self::UnsupportedMediaType,
         Self::DecryptFailed,
         Self::PlaintextNotUtf8,
+        Self::NameRequired,
         Self::UnsupportedFormat,
         Self::UnknownKeyVersion,
         Self::TooManyWrongTokens,
@@ -134,6 +136,9 @@ impl Code {
             }
             Self::DecryptFailed => (S::UNPROCESSABLE_ENTITY, "decrypt_failed", "A ciphertext does not open"),
             Self::PlaintextNotUtf8 => (S::UNPROCESSABLE_ENTITY, "plaintext_not_utf8", "The value is not text"),
+            Self::NameRequired => {
+                (S::UNPROCESSABLE_ENTITY, "name_required", "Format v2 binds the variable's name, which is missing")
+            }
             Self::UnsupportedFormat => {
                 (S::UNPROCESSABLE_ENTITY, "unsupported_format", "A format this service does not read or write")
             }
@@ -243,6 +248,7 @@ pub(super) fn code_of(cause: Cause) -> Code {
         Cause::DekCorrupt => Code::DekCorrupt,
         Cause::DecryptFailed => Code::DecryptFailed,
         Cause::PlaintextNotUtf8 => Code::PlaintextNotUtf8,
+        Cause::NameRequired => Code::NameRequired,
         Cause::AuditUnavailable => Code::AuditUnavailable,
         Cause::StoreUnavailable => Code::StoreUnavailable,
         Cause::KekUnavailable => Code::KekUnavailable,
@@ -310,6 +316,7 @@ mod tests {
             Cause::DekCorrupt,
             Cause::DecryptFailed,
             Cause::PlaintextNotUtf8,
+            Cause::NameRequired,
             Cause::AuditUnavailable,
             Cause::StoreUnavailable,
             Cause::KekUnavailable,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use origan_codec_host::crypto::EncryptedValue;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
 use super::json::{self, Object, PassOver, Text, Trace};
@@ -84,6 +85,20 @@ impl VariableFields<'_> {
         };
         let parsed = ExternalReference::parse(&provider, &reference, version.as_deref());
         parsed.map(|parsed| Some(Box::new(parsed))).map_err(|error| invalid(error.0))
+    }
+}
+
+/// The version of the DEK that a value is under: what a v2 value says itself, else what stands beside it. Two that differ are a mistake.
+pub(super) fn key_version_of(
+    value: &EncryptedValue,
+    beside: Option<KeyVersion>,
+) -> Result<Option<KeyVersion>, (Code, &'static str)> {
+    let own = value.key_version().and_then(|number| KeyVersion::try_from(u64::from(number)).ok());
+    match (own, beside) {
+        (Some(own), Some(beside)) if own != beside => {
+            Err((Code::InvalidRequest, "`keyVersion` is not the one that the value itself names"))
+        }
+        (own, beside) => Ok(own.or(beside)),
     }
 }
 

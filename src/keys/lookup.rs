@@ -30,6 +30,13 @@ impl Keys {
         self.unwrapped(key, || self.find_or_insert_primary(project_id, cause)).await
     }
 
+    /// The version that encrypts. Never makes one.
+    pub async fn primary(&self, _permit: &Permit, project_id: &ProjectId) -> Result<Arc<ProjectDek>, KeysError> {
+        let key = CacheKey::Primary(project_id.clone());
+        let load = async || self.store.primary(project_id).await?.ok_or(KeysError::UnknownProject);
+        self.unwrapped(key, load).await
+    }
+
     /// One version of a project's DEK. Never makes one.
     pub async fn version(
         &self,

@@ -1,6 +1,6 @@
 //! What is asked and answered, parsed: the service's side of the HTTP contract.
 
-use origan_codec_host::crypto::{Dek, EncryptedDek, EncryptedValue, ParseEnvelopeError, Plaintext};
+use origan_codec_host::crypto::{Dek, EncryptedDek, EncryptedValue, ParseEnvelopeError, Plaintext, ValueFormat};
 use zeroize::Zeroizing;
 
 use super::Cause;
@@ -15,8 +15,10 @@ pub struct Encrypt {
     pub value: Plaintext,
     /// Under this DEK of the project, rather than whichever is primary.
     pub encrypted_dek: Option<EncryptedDek>,
-    /// The variable's name, for the record.
+    /// The variable's name, for the record, and for what v2 binds.
     pub name: Option<VariableName>,
+    /// How it is to be written; none: as the project's values are.
+    pub format: Option<ValueFormat>,
 }
 
 /// One sealed value and the DEK it is under.
@@ -39,6 +41,8 @@ pub struct EncryptAll {
     pub encrypted_dek: Option<EncryptedDek>,
     /// In the order given.
     pub variables: Vec<(VariableName, EncryptVariable)>,
+    /// How they are to be written; none: as the project's values are.
+    pub format: Option<ValueFormat>,
 }
 
 /// A variable on its way to the platform's store.
@@ -85,6 +89,8 @@ pub struct DecryptValue {
     pub dek: PresentedDek,
     /// For which deployment, for the record.
     pub deployment_id: Option<DeploymentId>,
+    /// The variable's name, for the record, and for what v2 binds.
+    pub name: Option<VariableName>,
 }
 
 /// `POST /decrypt-all`.
@@ -100,6 +106,19 @@ pub struct DecryptAll {
     pub variables: Vec<(VariableName, StoredVariable)>,
     /// Whether the good ones are answered when some are bad.
     pub partial: bool,
+}
+
+/// `POST /re-encrypt`.
+#[derive(Debug)]
+pub struct ReEncrypt {
+    /// Whose values.
+    pub project_id: ProjectId,
+    /// The DEK of values that name no version, or its own.
+    pub encrypted_dek: Option<EncryptedDek>,
+    /// In the order given.
+    pub variables: Vec<(VariableName, StoredVariable)>,
+    /// How they are to be written; none: as the project's values are, else each as it is.
+    pub format: Option<ValueFormat>,
 }
 
 /// A variable as the platform stores it.

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::authorise::Subject;
 use super::external::external_note;
-use super::opening::{OpeningDeks, names_of_secrets, open_each};
+use super::opening::{Deks, OpeningDeks, names_of_secrets, open_each};
 use super::{
     Answered, Cause, Context, DecryptAll, DecryptValue, DecryptedVariable, PresentedDek, Refusal, ReleasedDek, Service,
     StoredVariable,
@@ -37,18 +37,20 @@ impl Service {
         call: DecryptValue,
     ) -> Result<Withheld<Plaintext>, Refusal> {
         pending.record().deployment_id.clone_from(&call.deployment_id);
+        pending.record().variables = call.name.iter().cloned().collect();
         self.policies.admit(&context.caller, Action::DecryptValue)?;
         let identified = self.identify(context, pending, call.dek).await?;
         let project_id = pending.record().project_id.clone();
+        let named = || call.name.iter().map(|name| to_open(name, &call.value)).collect();
         let subject = Subject {
             action: Action::DecryptValue,
             project_id: project_id.as_ref(),
             deployment_id: call.deployment_id.as_ref(),
-            variables: &Vec::new,
+            variables: &named,
         };
         let permit = self.authorise(context, pending, &subject).await?;
         let dek = self.identified_dek(&permit, pending, identified).await?;
-        Ok(dek.open(&permit, call.value)?)
+        Ok(dek.open(&permit, call.value, call.name.as_ref())?)
     }
 
     /// Opens a deployment's secrets; plain variables pass through.
@@ -82,7 +84,13 @@ impl Service {
         if self.settings.deployment_required {
             self.known_deployment(&call.project_id, &call.deployment_id).await?.ok_or(Cause::UnknownDeployment)?;
         }
-        let deks = self.opening_deks(&permit, pending, &call).await?;
+        let asked = Deks {
+            project_id: &call.project_id,
+            deployment_id: Some(&call.deployment_id),
+            encrypted_dek: call.encrypted_dek.as_ref(),
+            variables: &call.variables,
+        };
+        let deks = self.opening_deks(&permit, pending, &asked).await?;
         let found = match pending.record().external.is_empty() {
             true => Vec::new(),
             // On the heap, or every request would carry the room that a provider takes.
@@ -187,27 +195,27 @@ impl Service {
     }
 
     /// Every DEK that the call's secrets need, each looked up once.
-    async fn opening_deks(
+    pub(super) async fn opening_deks(
         &self,
         permit: &Permit,
         pending: &mut Pending,
-        call: &DecryptAll,
+        asked: &Deks<'_>,
     ) -> Result<OpeningDeks, Refusal> {
         let mut deks = OpeningDeks::default();
-        if let Some(encrypted_dek) = &call.encrypted_dek {
+        if let Some(encrypted_dek) = asked.encrypted_dek {
             let cause = pending.record();
-            deks.named = Some(self.keys.by_encrypted_dek(permit, &call.project_id, encrypted_dek, cause).await?);
+            deks.named = Some(self.keys.by_encrypted_dek(permit, asked.project_id, encrypted_dek, cause).await?);
         }
-        for (name, variable) in &call.variables {
+        for (name, variable) in asked.variables {
             let StoredVariable::Secret(Ok(_), version) = variable else { continue };
             if deks.is_looked_up(*version) {
                 continue;
             }
             let version = version.unwrap_or(KeyVersion::FIRST);
-            match self.keys.version(permit, &call.project_id, version).await {
+            match self.keys.version(permit, asked.project_id, version).await {
                 Ok(dek) => drop(deks.versions.insert(version, Some(dek))),
                 Err(KeysError::UnknownProject) if deks.named.is_none() => {
-                    deks.named = Some(self.deployed_dek(permit, pending, call).await.map_err(|r| r.at(name))?);
+                    deks.named = Some(self.deployed_dek(permit, pending, asked).await.map_err(|r| r.at(name))?);
                     deks.versions.insert(version, None);
                 }
                 Err(KeysError::UnknownProject) => drop(deks.versions.insert(version, None)),
@@ -226,12 +234,13 @@ impl Service {
         &self,
         permit: &Permit,
         pending: &mut Pending,
-        call: &DecryptAll,
+        asked: &Deks<'_>,
     ) -> Result<Arc<ProjectDek>, Refusal> {
-        let facts = self.known_deployment(&call.project_id, &call.deployment_id).await?;
+        let deployment_id = asked.deployment_id.ok_or(Cause::UnknownProject)?;
+        let facts = self.known_deployment(asked.project_id, deployment_id).await?;
         let encrypted_dek =
             facts.as_ref().and_then(|facts| facts.encrypted_dek.as_ref()).ok_or(Cause::UnknownProject)?;
-        Ok(self.keys.by_encrypted_dek(permit, &call.project_id, encrypted_dek, pending.record()).await?)
+        Ok(self.keys.by_encrypted_dek(permit, asked.project_id, encrypted_dek, pending.record()).await?)
     }
 
     /// The deployment, if it is known; another project's is an error.
@@ -261,7 +270,12 @@ fn refuse_another_project(claimed: Option<&ProjectId>, found: &ProjectId) -> Res
     }
 }
 
-fn as_policies_see((name, variable): &(VariableName, StoredVariable)) -> Variable<'_> {
+fn to_open<'a>(name: &'a VariableName, value: &EncryptedValue) -> Variable<'a> {
+    let key_version = value.key_version().and_then(|version| KeyVersion::try_from(u64::from(version)).ok());
+    Variable { name, kind: VariableKind::Secret(key_version), size_bytes: value.encoded_len() }
+}
+
+pub(super) fn as_policies_see((name, variable): &(VariableName, StoredVariable)) -> Variable<'_> {
     let (kind, size_bytes) = match variable {
         StoredVariable::Plain(text) => (VariableKind::Plain, text.expose_secret().len()),
         StoredVariable::Secret(value, key_version) => {

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use origan_codec_host::crypto::{EncryptedDek, Plaintext};
+use origan_codec_host::crypto::{EncryptedDek, Plaintext, ValueFormat};
 
 use super::authorise::Subject;
 use super::external::passing_note;
-use super::{Answered, Context, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable, Refusal, Service};
+use super::{
+    Answered, Cause, Context, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable, Refusal, Service,
+};
 use crate::audit::{Pending, Withheld};
 use crate::caller::Action;
 use crate::keys::ProjectDek;
@@ -30,11 +32,15 @@ impl Service {
     ) -> Result<Withheld<Encrypted<String>>, Refusal> {
         pending.record().project_id = Some(call.project_id.clone());
         pending.record().variables = call.name.iter().cloned().collect();
+        let bound_to = match self.format(call.format, &call.project_id) {
+            ValueFormat::V1 => None,
+            ValueFormat::V2 => Some(call.name.as_ref().ok_or(Cause::NameRequired)?),
+        };
         let named = || call.name.iter().map(|name| to_seal(name, &call.value)).collect();
         let subject = Subject { variables: &named, ..Subject::of_project(Action::Encrypt, &call.project_id) };
         let permit = self.authorise(context, pending, &subject).await?;
         let dek = self.sealing_dek(&permit, pending, &call.project_id, call.encrypted_dek.as_ref()).await?;
-        let sealed = self.keys.seal(&permit, &dek, &[&call.value]).await?;
+        let sealed = self.keys.seal(&permit, &dek, &[(bound_to, &call.value)]).await?;
         Ok(under(&dek, sealed.iter().map(origan_codec_host::crypto::EncryptedValue::encode).collect()))
     }
 
@@ -64,7 +70,8 @@ impl Service {
         let subject = Subject { variables: &listed, ..Subject::of_project(Action::EncryptAll, &call.project_id) };
         let permit = self.authorise(context, pending, &subject).await?;
         let dek = self.sealing_dek(&permit, pending, &call.project_id, call.encrypted_dek.as_ref()).await?;
-        let texts: Vec<&Plaintext> = secrets().map(|(_, text)| text).collect();
+        let is_bound = self.format(call.format, &call.project_id) == ValueFormat::V2;
+        let texts: Vec<_> = secrets().map(|(name, text)| (is_bound.then_some(name), text)).collect();
         let mut sealed = self.keys.seal(&permit, &dek, &texts).await?.into_iter();
         let variables = call.variables.into_iter().filter_map(|(name, variable)| {
             let stored = match variable {
@@ -100,6 +107,17 @@ impl Service {
         let permit = self.authorise(context, pending, &subject).await?;
         let dek = self.sealing_dek(&permit, pending, project_id, None).await?;
         Ok(under(&dek, ()))
+    }
+
+    /// How values of `project_id` are written: as the call says, else as its operator chose.
+    fn format(&self, asked: Option<ValueFormat>, project_id: &ProjectId) -> ValueFormat {
+        asked.or_else(|| self.chosen_format(project_id)).unwrap_or(ValueFormat::V1)
+    }
+
+    /// What its operator chose for `project_id`, if anything.
+    pub(super) fn chosen_format(&self, project_id: &ProjectId) -> Option<ValueFormat> {
+        let is_v2 = self.settings.v2_projects.iter().any(|pattern| pattern.matches(project_id.as_str()));
+        is_v2.then_some(ValueFormat::V2)
     }
 
     /// The DEK to seal under: the one the caller names, if it is the project's primary; else whichever is.

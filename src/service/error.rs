@@ -58,6 +58,8 @@ pub enum Cause {
     DecryptFailed,
     /// It opens, to bytes that are not UTF-8.
     PlaintextNotUtf8,
+    /// A v2 value, and the call does not say what it is called.
+    NameRequired,
     /// The record is not durable.
     AuditUnavailable,
     /// The store does not answer.
@@ -106,6 +108,7 @@ impl Cause {
             Self::DekCorrupt => "dek_corrupt",
             Self::DecryptFailed => "decrypt_failed",
             Self::PlaintextNotUtf8 => "plaintext_not_utf8",
+            Self::NameRequired => "name_required",
             Self::AuditUnavailable => "audit_unavailable",
             Self::StoreUnavailable => "store_unavailable",
             Self::KekUnavailable => "kek_unavailable",
@@ -139,6 +142,7 @@ impl Cause {
             | Self::DekCorrupt
             | Self::DecryptFailed
             | Self::PlaintextNotUtf8
+            | Self::NameRequired
             | Self::AuditUnavailable
             | Self::StoreUnavailable
             | Self::KekUnavailable
@@ -206,6 +210,7 @@ impl From<OpenValueError> for Refusal {
         match error {
             OpenValueError::CannotOpen(_) => Cause::DecryptFailed.into(),
             OpenValueError::NotUtf8 => Cause::PlaintextNotUtf8.into(),
+            OpenValueError::BindingUnknown => Cause::NameRequired.into(),
         }
     }
 }

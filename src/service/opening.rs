@@ -3,13 +3,22 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use origan_codec_host::crypto::{EncryptedValue, Plaintext};
+use origan_codec_host::crypto::{EncryptedDek, EncryptedValue, Plaintext};
 
 use super::{Cause, DecryptedVariable, Refusal, StoredVariable};
 use crate::audit::{Pending, Withheld};
 use crate::keys::ProjectDek;
-use crate::names::{KeyVersion, VariableName};
+use crate::names::{DeploymentId, KeyVersion, ProjectId, VariableName};
 use crate::policy::Permit;
+
+/// What a call brings of values that are to be opened.
+pub(super) struct Deks<'a> {
+    pub(super) project_id: &'a ProjectId,
+    /// Whose metadata may name a DEK, where nothing else does.
+    pub(super) deployment_id: Option<&'a DeploymentId>,
+    pub(super) encrypted_dek: Option<&'a EncryptedDek>,
+    pub(super) variables: &'a [(VariableName, StoredVariable)],
+}
 
 /// The DEKs of one `/decrypt-all`.
 #[derive(Default)]
@@ -34,33 +43,39 @@ impl OpeningDeks {
     ///
     /// What does not open under its version may still be the named DEK's: a platform that kept its own DEKs counts its versions by
     /// itself. The tag decides, so nothing is guessed, and both are the project's own.
-    fn open(&self, permit: &Permit, value: EncryptedValue, version: Option<KeyVersion>) -> Result<Opened, Refusal> {
+    pub(super) fn open(
+        &self,
+        permit: &Permit,
+        name: &VariableName,
+        value: EncryptedValue,
+        version: Option<KeyVersion>,
+    ) -> Result<Opened, Refusal> {
         let stored = self.versions.get(&version.unwrap_or(KeyVersion::FIRST));
         match (&self.named, stored.cloned().flatten()) {
             (Some(named), _) if version.is_none_or(|version| version == named.version()) => {
-                Opened::under(named, permit, value)
+                Opened::under(named, permit, name, value)
             }
-            (Some(named), None) => Opened::under(named, permit, value)
+            (Some(named), None) => Opened::under(named, permit, name, value)
                 .map_err(|refusal| refusal.or_if_it_does_not_open(Cause::UnknownKeyVersion)),
-            (Some(named), Some(stored)) => match Opened::under(&stored, permit, value.clone()) {
-                Err(refusal) if refusal.cause == Cause::DecryptFailed => Opened::under(named, permit, value),
+            (Some(named), Some(stored)) => match Opened::under(&stored, permit, name, value.clone()) {
+                Err(refusal) if refusal.cause == Cause::DecryptFailed => Opened::under(named, permit, name, value),
                 outcome => outcome,
             },
-            (None, Some(stored)) => Opened::under(&stored, permit, value),
+            (None, Some(stored)) => Opened::under(&stored, permit, name, value),
             (None, None) => Err(Cause::UnknownKeyVersion.into()),
         }
     }
 }
 
 /// A value and the version that opened it.
-struct Opened {
-    text: Withheld<Plaintext>,
-    version: KeyVersion,
+pub(super) struct Opened {
+    pub(super) text: Withheld<Plaintext>,
+    pub(super) version: KeyVersion,
 }
 
 impl Opened {
-    fn under(dek: &ProjectDek, permit: &Permit, value: EncryptedValue) -> Result<Self, Refusal> {
-        Ok(Self { text: dek.open(permit, value)?, version: dek.version() })
+    fn under(dek: &ProjectDek, permit: &Permit, name: &VariableName, value: EncryptedValue) -> Result<Self, Refusal> {
+        Ok(Self { text: dek.open(permit, value, Some(name))?, version: dek.version() })
     }
 }
 
@@ -81,7 +96,7 @@ pub(super) fn open_each(
             // One for each, in order.
             StoredVariable::External(_) => found.next().unwrap_or(Err(Cause::ProviderAnswerInvalid.into())),
             StoredVariable::Secret(value, version) => {
-                let value = value.map_err(Refusal::from).and_then(|value| deks.open(permit, value, version));
+                let value = value.map_err(Refusal::from).and_then(|value| deks.open(permit, &name, value, version));
                 value.map(|value| {
                     versions.insert(value.version);
                     value.text

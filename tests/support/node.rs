@@ -43,7 +43,7 @@ impl Drop for Node {
 }
 
 /// What `make test` installed, or the system's own.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let installed = root().join("target/tools/node/bin/node");
     if installed.exists() { installed } else { "node".into() }
 }

@@ -1,17 +1,36 @@
-//! The two strings that travel: `base64(iv(16) ‖ ciphertext ‖ tag(16))`, standard alphabet, padded (RFC 4648 section 4). v1.
+//! The two strings that travel: `base64(iv(16) ‖ ciphertext ‖ tag(16))`, standard alphabet, padded (RFC 4648 section 4). v1. A value may
+//! also be `"v2." ‖ base64url(key version u32 ‖ iv(16) ‖ ciphertext ‖ tag(16))`, unpadded (section 5).
 //!
 //! One value has one spelling: inner white space, the url-safe alphabet, missing padding and non-zero trailing bits are refused,
 //! because two spellings of one encrypted DEK would be two cache keys and two rows.
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use super::aead::{IV_LEN, TAG_LEN};
 
+/// What a v2 value begins with.
+const V2: &str = "v2.";
+/// Bytes of the key version in front of what was sealed in v2.
+const KEY_VERSION_LEN: usize = 4;
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ValueFormat {
+    /// The contract's: whoever has the DEK reads it.
+    V1,
+    /// Bound to project, variable and key version.
+    V2,
+}
+
 /// A sealed value, as callers store it.
 #[derive(Debug, Clone)]
-pub struct EncryptedValue(Vec<u8>);
+pub struct EncryptedValue {
+    sealed: Vec<u8>,
+    /// Of v2.
+    key_version: Option<u32>,
+}
 
 /// A wrapped DEK, as callers store it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,27 +51,86 @@ pub enum ParseEnvelopeError {
 }
 
 impl EncryptedValue {
-    /// Parses the v1 spelling.
+    /// Parses either spelling.
     pub fn parse(text: &str) -> Result<Self, ParseEnvelopeError> {
-        parse_v1(text).map(Self)
+        match text.strip_prefix(V2) {
+            None => Ok(Self { sealed: parse_v1(text)?, key_version: None }),
+            Some(rest) => Self::parse_bound(rest),
+        }
+    }
+
+    fn parse_bound(text: &str) -> Result<Self, ParseEnvelopeError> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ParseEnvelopeError::InvalidBase64)?;
+        let (key_version, sealed) = bytes.split_first_chunk::<KEY_VERSION_LEN>().ok_or(ParseEnvelopeError::TooShort)?;
+        if sealed.len() < IV_LEN + TAG_LEN {
+            return Err(ParseEnvelopeError::TooShort);
+        }
+        match u32::from_be_bytes(*key_version) {
+            // There is no such version of any DEK, so nothing was ever written so.
+            0 => Err(ParseEnvelopeError::UnsupportedFormat),
+            key_version => Ok(Self { sealed: sealed.to_vec(), key_version: Some(key_version) }),
+        }
     }
 
     pub(crate) fn from_sealed(sealed: Vec<u8>) -> Self {
-        Self(sealed)
+        Self { sealed, key_version: None }
+    }
+
+    pub(crate) fn from_bound(key_version: u32, sealed: Vec<u8>) -> Self {
+        Self { sealed, key_version: Some(key_version) }
     }
 
     pub(crate) fn into_sealed(self) -> Vec<u8> {
-        self.0
+        self.sealed
     }
 
-    /// The v1 spelling.
+    /// Of v2: the version of the DEK that it is under, as it says itself.
+    pub fn key_version(&self) -> Option<u32> {
+        self.key_version
+    }
+
+    /// How it is written.
+    pub fn format(&self) -> ValueFormat {
+        if self.key_version.is_some() { ValueFormat::V2 } else { ValueFormat::V1 }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_key_version(&mut self, key_version: Option<u32>) {
+        self.key_version = key_version;
+    }
+
+    /// Its one spelling.
     pub fn encode(&self) -> String {
-        STANDARD.encode(&self.0)
+        match self.key_version {
+            None => STANDARD.encode(&self.sealed),
+            Some(key_version) => {
+                let bytes = [&key_version.to_be_bytes(), self.sealed.as_slice()].concat();
+                V2.to_owned() + &URL_SAFE_NO_PAD.encode(bytes)
+            }
+        }
     }
 
     /// Bytes of that spelling.
     pub fn encoded_len(&self) -> usize {
-        self.0.len().div_ceil(3) * 4
+        match self.key_version {
+            None => self.sealed.len().div_ceil(3) * 4,
+            Some(_) => V2.len() + ((KEY_VERSION_LEN + self.sealed.len()) * 4).div_ceil(3),
+        }
+    }
+}
+
+impl ValueFormat {
+    /// Its name: `v1`, `v2`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::V1, Self::V2].into_iter().find(|format| format.name() == name)
     }
 }
 
@@ -137,17 +215,41 @@ mod tests {
 
     #[test]
     fn versions_are_named_as_unsupported() {
-        for text in ["v2.AAAA", "v9.", "v10.x"] {
+        let unversioned = format!("v2.{}", URL_SAFE_NO_PAD.encode([0; 36]));
+        for text in ["v3.AAAA", "v9.", "v10.x", "v02.AAAA", &unversioned] {
             assert_eq!(EncryptedValue::parse(text).err(), Some(ParseEnvelopeError::UnsupportedFormat), "{text}");
         }
+        // A DEK has one format.
+        let dek = format!("v2.{}", URL_SAFE_NO_PAD.encode([1; 36]));
+        assert_eq!(EncryptedDek::parse(&dek).err(), Some(ParseEnvelopeError::UnsupportedFormat));
         for text in ["v.AAAA", ".AAAA", "vx.AAAA", "V2.AAAA"] {
             assert_eq!(EncryptedValue::parse(text).err(), Some(ParseEnvelopeError::InvalidBase64), "{text}");
         }
     }
 
+    #[test]
+    fn doubtful_spellings_of_v2_are_refused() {
+        let good = URL_SAFE_NO_PAD.encode([&[0, 0, 0, 1], [0xfb; 33].as_slice()].concat());
+        let value = EncryptedValue::parse(&format!("v2.{good}")).expect("one");
+        assert_eq!((value.key_version(), value.format(), value.encoded_len()), (Some(1), ValueFormat::V2, 3 + 50));
+        for (case, rest, error) in [
+            ("nothing", String::new(), ParseEnvelopeError::TooShort),
+            ("a version alone", URL_SAFE_NO_PAD.encode([0, 0, 0, 1]), ParseEnvelopeError::TooShort),
+            ("a byte too short", URL_SAFE_NO_PAD.encode([1; 35]), ParseEnvelopeError::TooShort),
+            ("padded", format!("{good}=="), ParseEnvelopeError::InvalidBase64),
+            ("the standard alphabet", good.replace('-', "+").replace('_', "/"), ParseEnvelopeError::InvalidBase64),
+            ("a newline", format!("{good}\n"), ParseEnvelopeError::InvalidBase64),
+            ("twice", format!("v2.{good}"), ParseEnvelopeError::InvalidBase64),
+            ("trailing bits", format!("{}B", &good[..good.len() - 1]), ParseEnvelopeError::InvalidBase64),
+        ] {
+            assert_eq!(EncryptedValue::parse(&format!("v2.{rest}")).err(), Some(error), "{case}");
+        }
+        assert_eq!(EncryptedValue::parse(&format!("V2.{good}")).err(), Some(ParseEnvelopeError::InvalidBase64));
+    }
+
     proptest! {
         #[test]
-        fn every_string_that_parses_is_its_own_spelling(text in "[A-Za-z0-9+/=_. \\-]{0,80}") {
+        fn every_string_that_parses_is_its_own_spelling(text in "(v2\\.)?[A-Za-z0-9+/=_. \\-]{0,80}") {
             if let Ok(value) = EncryptedValue::parse(&text) {
                 prop_assert_eq!(value.encode(), text);
             }

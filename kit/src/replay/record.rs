@@ -6,8 +6,8 @@ use origan_codec_host::plugin::{Attribute, Caller, DeploymentFact, KnownDeployme
 use serde::Deserialize;
 
 /// Operations that policies are asked about.
-pub(super) const JUDGED: [&str; 6] =
-    ["encrypt", "encrypt-all", "decrypt-value", "decrypt-all", "decrypt-dek", "generate-dek"];
+pub(super) const JUDGED: [&str; 7] =
+    ["encrypt", "encrypt-all", "decrypt-value", "decrypt-all", "decrypt-dek", "generate-dek", "re-encrypt"];
 
 /// Kinds of records that are written in the course of an operation, beside its own.
 const IN_THE_COURSE: [&str; 2] = ["DEK_CREATE", "DEK_IMPORT"];

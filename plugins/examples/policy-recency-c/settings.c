@@ -4,7 +4,8 @@
 #include <string.h>
 
 // The actions of this version of the interface: a pattern that stands for none of them is misspelt.
-static const char *const ACTIONS[] = {"encrypt", "encrypt-all", "decrypt-value", "decrypt-all", "decrypt-dek", "generate-dek"};
+static const char *const ACTIONS[] = {"encrypt",     "encrypt-all",  "decrypt-value", "decrypt-all",
+                                      "decrypt-dek", "generate-dek", "re-encrypt"};
 
 static const struct text DEFAULT_ACTION = TEXT("decrypt-all");
 

@@ -3,7 +3,7 @@
 import { parseDuration } from './duration.js';
 
 // The actions of this version of the interface: a pattern that stands for none of them is misspelt.
-const ACTIONS = ['encrypt', 'encrypt-all', 'decrypt-value', 'decrypt-all', 'decrypt-dek', 'generate-dek'];
+const ACTIONS = ['encrypt', 'encrypt-all', 'decrypt-value', 'decrypt-all', 'decrypt-dek', 'generate-dek', 're-encrypt'];
 
 const NOT_A_DURATION = 'is not a duration: a whole number and ms, s, m, h or d, such as "24h"';
 

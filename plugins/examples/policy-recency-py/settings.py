@@ -10,7 +10,7 @@ from wit_world.exports.settings import Problem
 from durations import parse_duration
 
 # The actions of this version of the interface: a pattern that stands for none of them is misspelt.
-ACTIONS = ["encrypt", "encrypt-all", "decrypt-value", "decrypt-all", "decrypt-dek", "generate-dek"]
+ACTIONS = ["encrypt", "encrypt-all", "decrypt-value", "decrypt-all", "decrypt-dek", "generate-dek", "re-encrypt"]
 
 CHOICES = {"unknown": ["deny", "allow", "abstain", "warn"], "fresh": ["allow", "abstain"]}
 

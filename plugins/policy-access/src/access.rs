@@ -316,6 +316,7 @@ mod tests {
     #[test]
     fn a_worker_without_variables_needs_only_a_row_of_its_own() {
         let ask = |table: &str, project| decide(table, "runner", "decrypt-all", Some(project), &[]).is_ok();
+        assert!(decide("runner | re-encrypt | shop | DB_*", "runner", "re-encrypt", Some("shop"), &[]).is_ok());
         assert!(ask("runner | decrypt-all | shop | DB_*", "shop"));
         assert!(!ask("runner | decrypt-all | shop | DB_*", "other"));
         assert!(ask("runner | * | * | *\n! runner | * | * | DB_*", "shop"));

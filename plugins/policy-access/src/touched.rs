@@ -25,7 +25,7 @@ impl<'a> Touched<'a> {
     pub(crate) fn of(call: &'a Call) -> Self {
         match (call.variables.as_slice(), call.action) {
             (_, "decrypt-dek" | "generate-dek") => Self::Any,
-            ([], "encrypt-all" | "decrypt-all") => Self::Nothing,
+            ([], "encrypt-all" | "decrypt-all" | "re-encrypt") => Self::Nothing,
             ([], _) => Self::Any,
             (variables, _) => Self::Named(variables, call.project),
         }
