@@ -125,6 +125,9 @@ pub struct KeysConfig {
     pub pkcs11: Option<Pkcs11Config>,
     /// A plugin that asks a key service, in place of any of them.
     pub provider: Option<KeyProviderConfig>,
+    /// Where the KEK is that wraps, when there is one in memory and one outside; the other only unwraps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary: Option<KekPlace>,
     /// What becomes of a DEK that opens under the KEK and that no project owns yet. Default `import`.
     pub unknown_dek: UnknownDek,
     /// How `/decrypt-dek` answers. Default `raw`, the contract's.
@@ -135,6 +138,18 @@ pub struct KeysConfig {
     pub cache_ttl_s: u64,
     /// How many are kept. Default 100000.
     pub cache_entries: u64,
+}
+
+/// Where a KEK is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KekPlace {
+    /// In this process: `KEK_SECRET`, `keys.kek_file`.
+    Memory,
+    /// In a token.
+    Pkcs11,
+    /// Behind a key service.
+    Provider,
 }
 
 /// How values are written.

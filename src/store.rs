@@ -122,8 +122,8 @@ pub trait DekStore: Send + Sync {
     /// All canaries.
     async fn canaries(&self) -> Result<Vec<Canary>, StoreError>;
 
-    /// Adds the store's first canary, unless there is one.
-    async fn insert_founding_canary(&self, canary: &Canary) -> Result<(), StoreError>;
+    /// Adds the canary that comes in this place, from 1, unless the place is taken or the KEK has one.
+    async fn insert_canary(&self, canary: &Canary, place: usize) -> Result<(), StoreError>;
 
     /// Any one row, if there is one.
     async fn any_row(&self) -> Result<Option<DekRow>, StoreError>;

@@ -51,5 +51,6 @@ mod sink_reach;
 mod sinks;
 mod store;
 mod store_faults;
+mod two_keks;
 mod values;
 mod vectors;

@@ -83,7 +83,11 @@ impl DevFiles {
 
     /// Makes what is missing, and fills `environment` where it is silent.
     pub fn fill(&self, environment: &mut Environment, config: &Config) -> anyhow::Result<()> {
-        if environment.kek_secret.is_none() && config.keys.kek_file.is_none() && config.keys.pkcs11.is_none() {
+        if environment.kek_secret.is_none()
+            && config.keys.kek_file.is_none()
+            && config.keys.pkcs11.is_none()
+            && config.keys.provider.is_none()
+        {
             let fresh = Kek::generate()?.encode_base64();
             environment.kek_secret = Some(kept(&self.kek, &fresh)?);
         }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::compiler::CompilerProcess;
 use crate::caller::{Action, Caller, Callers, Method, SHARED_CALLER, TokenDigest};
-use crate::config::{CallerConfig, Config, ConfigError, Environment, Pkcs11Config};
+use crate::config::{CallerConfig, Config, ConfigError, Environment, KekPlace, Pkcs11Config};
 use crate::keys::KekSource;
 use crate::plugins::Plugins;
 
@@ -47,23 +47,36 @@ impl Secrets {
 
     /// The KEK alone.
     fn kek(config: &Config, environment: &Environment) -> Result<KekSource, ConfigError> {
-        if let Some(pkcs11) = &config.keys.pkcs11 {
-            return in_a_token(pkcs11, environment);
-        }
-        if let Some(provider) = &config.keys.provider {
-            return Ok(KekSource::behind(provider));
-        }
-        let (key, text) = match (&config.keys.kek_file, &environment.kek_secret) {
-            (Some(path), None) => (format!("keys.kek_file {}", path.display()), read_secret(path)?),
-            (None, Some(text)) => ("KEK_SECRET".to_owned(), text.clone()),
-            _ => {
-                let message = "is not set, nor keys.kek_file, nor keys.pkcs11, nor keys.provider; `codec keys generate` makes one";
-                return Err(ConfigError::Variable { name: "KEK_SECRET", message: message.into() });
-            }
+        let outside = match (&config.keys.pkcs11, &config.keys.provider) {
+            (Some(pkcs11), _) => Some(in_a_token(pkcs11, environment)?),
+            (None, Some(provider)) => Some(KekSource::behind(provider)),
+            (None, None) => None,
         };
-        let kek = Kek::parse_base64(&text).map_err(|error| ConfigError::value(key.clone(), error.to_string()))?;
-        let ring = KeyRing::new(&kek, &[]).map_err(|error| ConfigError::value(key, error.to_string()))?;
-        Ok(KekSource::Memory(Arc::new(ring)))
+        match (outside, in_memory(config, environment)?) {
+            (None, None) => {
+                let message = "is not set, nor keys.kek_file, nor keys.pkcs11, nor keys.provider; `codec keys generate` makes one";
+                Err(ConfigError::Variable { name: "KEK_SECRET", message: message.into() })
+            }
+            (Some(outside), None) => Ok(outside),
+            (Some(outside), Some((_, kek))) => Ok(outside.beside(kek, config.keys.primary == Some(KekPlace::Memory))),
+            (None, Some((key, kek))) => {
+                let ring = KeyRing::new(&kek, &[]).map_err(|error| ConfigError::value(key, error.to_string()))?;
+                Ok(KekSource::Memory(Arc::new(ring)))
+            }
+        }
+    }
+}
+
+/// The KEK in memory, if one is given, and by what.
+fn in_memory(config: &Config, environment: &Environment) -> Result<Option<(String, Kek)>, ConfigError> {
+    let (key, text) = match (&config.keys.kek_file, &environment.kek_secret) {
+        (Some(path), _) => (format!("keys.kek_file {}", path.display()), read_secret(path)?),
+        (None, Some(text)) => ("KEK_SECRET".to_owned(), text.clone()),
+        (None, None) => return Ok(None),
+    };
+    match Kek::parse_base64(&text) {
+        Ok(kek) => Ok(Some((key, kek))),
+        Err(error) => Err(ConfigError::value(key, error.to_string())),
     }
 }
 

@@ -64,6 +64,7 @@ impl Default for KeysConfig {
             kek_file: None,
             pkcs11: None,
             provider: None,
+            primary: None,
             unknown_dek: UnknownDek::Import,
             dek_release: DekRelease::Raw,
             dek_handle_ttl_s: 300,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use origan_codec_host::crypto::KekId;
 use serde::{Deserialize, Serialize};
 
-use super::{ComponentConfig, ConfigError, Environment, HttpGrantConfig, KeysConfig};
+use super::{ComponentConfig, ConfigError, HttpGrantConfig};
 
 /// A KEK behind a key service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,19 +95,7 @@ impl KeyProviderConfig {
         }
     }
 
-    pub(super) fn refuse_contradictions(
-        &self,
-        keys: &KeysConfig,
-        environment: &Environment,
-    ) -> Result<(), ConfigError> {
-        let given = [
-            (keys.kek_file.is_some(), "keys.kek_file"),
-            (keys.pkcs11.is_some(), "keys.pkcs11"),
-            (environment.kek_secret.is_some(), "KEK_SECRET"),
-        ];
-        if let Some((_, other)) = given.into_iter().find(|(is_given, _)| *is_given) {
-            return Err(ConfigError::value("keys.provider", format!("{other} is set too; give the KEK once")));
-        }
+    pub(super) fn refuse_contradictions(&self) -> Result<(), ConfigError> {
         if self.kek_id.is_some() && self.pinned_id().is_none() {
             return Err(ConfigError::value("keys.provider.kek_id", "must be 16 lower-case hexadecimal digits"));
         }

@@ -48,9 +48,6 @@ impl Pkcs11Config {
 
     pub(super) fn refuse_contradictions(&self, environment: &Environment) -> Result<(), ConfigError> {
         let refuse = |field: &str, message: &str| Err(ConfigError::value(format!("keys.pkcs11.{field}"), message));
-        if environment.kek_secret.is_some() {
-            return Err(ConfigError::value("keys.pkcs11", "KEK_SECRET is set too; give the KEK once"));
-        }
         match (&self.token, self.slot) {
             (Some(_), Some(_)) => return refuse("slot", "name the token by `token` or by `slot`, not by both"),
             (None, None) => return refuse("token", "name the token by `token` or by `slot`"),

@@ -61,16 +61,13 @@ fn write_service(
     json.nested("kek", |json| {
         json.text("primary", &ring.primary_id().to_string());
         json.number("inRing", ring.kek_ids().count() as u64);
-        match ring.primary_outside() {
-            None => json.text("location", "memory"),
-            Some(kek) => {
-                json.text("location", kek.kind());
-                json.text("name", &kek.name());
-                let failure = kek.last_failure();
-                json.boolean("answers", failure.is_none());
-                if let Some(failure) = failure {
-                    json.text("lastFailure", &failure);
-                }
+        json.text("location", ring.primary_outside().map_or("memory", |kek| kek.kind()));
+        if let Some(kek) = ring.outside() {
+            json.text("name", &kek.name());
+            let failure = kek.last_failure();
+            json.boolean("answers", failure.is_none());
+            if let Some(failure) = failure {
+                json.text("lastFailure", &failure);
             }
         }
     });

@@ -38,6 +38,16 @@ pub enum KekProofError {
         /// What it should.
         pinned: KekId,
     },
+    /// Rows are under a KEK that was taken out of the configuration.
+    #[error(
+        "{rows} DEKs are under KEK {kek_id}, which is not configured any more; give it too, and say by keys.primary which one wraps"
+    )]
+    Orphans {
+        /// Which.
+        kek_id: String,
+        /// How many.
+        rows: u64,
+    },
     /// There are rows, and nothing else.
     #[error("the store has DEKs under KEK {0} and no service key: restore the table kek_canary from a backup")]
     ServiceKeyLost(KekId),
@@ -67,6 +77,16 @@ impl From<WrapError> for KekProofError {
     }
 }
 
+/// No row is left behind: a store that has seen several KEKs may hold rows of each.
+pub(super) async fn refuse_orphans(
+    store: &dyn DekStore,
+    in_ring: impl Iterator<Item = KekId>,
+) -> Result<(), KekProofError> {
+    let in_ring: Vec<String> = in_ring.map(|id| id.to_string()).collect();
+    let orphans = store.rows_by_kek().await?.into_iter().find(|(kek_id, _)| !in_ring.contains(kek_id));
+    orphans.map_or(Ok(()), |(kek_id, rows)| Err(KekProofError::Orphans { kek_id, rows }))
+}
+
 /// As [`prove_kek`], without leaving anything: a store that has no canary yet is as good as any.
 pub async fn check_kek(store: &dyn DekStore, ring: &KeyRing) -> Result<(), KekProofError> {
     if store.canaries().await?.is_empty() { Ok(()) } else { prove_kek(store, ring).await }
@@ -85,7 +105,7 @@ pub async fn prove_kek(store: &dyn DekStore, ring: &KeyRing) -> Result<(), KekPr
                 Err(_) => return Err(KekProofError::WrongKek { ours, theirs: row.kek_id.to_string() }),
             }
         }
-        store.insert_founding_canary(&Canary { kek_id: ours, sealed: ring.seal_canary()? }).await?;
+        store.insert_canary(&Canary { kek_id: ours, sealed: ring.seal_canary()? }, 1).await?;
     }
     // Read back: another replica may have been first, with another KEK.
     let known = store.canaries().await?;

@@ -29,8 +29,8 @@ const INSERT: &str = "INSERT INTO project_dek \
 const LEASE: &str = "UPDATE project_dek SET encryptions = encryptions + $3 \
      WHERE project_id = $1 AND version = $2 AND encryptions + $3 <= $4 RETURNING encryptions";
 const CANARIES: &str = "SELECT kek_id, sealed FROM kek_canary";
-// `founding` is unique: of two processes that begin on an empty store at once, the database lets one be first.
-const INSERT_FOUNDING_CANARY: &str = "INSERT INTO kek_canary (kek_id, sealed, founding, created_at) VALUES ($1, $2, 1, $3) ON CONFLICT DO NOTHING RETURNING kek_id";
+// `founding` is the KEK's place, and unique: of two processes that begin on an empty store at once, the database lets one be first.
+const INSERT_CANARY: &str = "INSERT INTO kek_canary (kek_id, sealed, created_at, founding) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING kek_id";
 const ROWS_BY_KEK: &str = "SELECT kek_id, COUNT(*) FROM project_dek GROUP BY kek_id ORDER BY kek_id";
 const PING: &str = "SELECT COUNT(*) FROM kek_canary";
 
@@ -121,12 +121,14 @@ where
         rows.iter().map(canary).collect()
     }
 
-    async fn insert_founding_canary(&self, canary: &Canary) -> Result<(), StoreError> {
+    async fn insert_canary(&self, canary: &Canary, place: usize) -> Result<(), StoreError> {
         let kek_id = canary.kek_id.to_string();
-        let query = sqlx::query::<DB>(INSERT_FOUNDING_CANARY)
+        let place = i64::try_from(place).unwrap_or(i64::MAX);
+        let query = sqlx::query::<DB>(INSERT_CANARY)
             .bind(kek_id.as_str())
             .bind(canary.sealed.clone())
-            .bind(crate::clock::unix_ms());
+            .bind(crate::clock::unix_ms())
+            .bind(place);
         self.in_time(query.fetch_all(&self.pool)).await.map(|_| ())
     }
 

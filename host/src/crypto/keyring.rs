@@ -3,7 +3,6 @@
 //! Two verbs need the KEK itself, `wrap_dek` and `unwrap_dek`. They wait where it is outside, and do not where it is in memory. All
 //! else is under subkeys that are always here ([`RingKek`]), and never waits.
 
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::aead::{CannotOpen, RandomnessUnavailable};
@@ -11,11 +10,9 @@ use super::context::WrapContext;
 use super::envelope::EncryptedDek;
 use super::kek::KekId;
 use super::mac::{MacKey, Tag};
-use super::outside::{OutsideKek, WrapError};
+use super::outside::{CANARY_TEXT, OutsideKek, WrapError, is_canary};
 use super::ring_kek::{DekFingerprint, RingKek, UnwrapError};
 use super::secret::{Dek, Kek};
-
-const CANARY_TEXT: &[u8] = b"origan-codec canary";
 
 /// Several KEKs, the first of them primary.
 pub struct KeyRing {
@@ -76,6 +73,11 @@ impl KeyRing {
         self.primary().outside()
     }
 
+    /// The one that is outside, primary or retained, if there is one.
+    pub fn outside(&self) -> Option<&dyn OutsideKek> {
+        self.keks.iter().find_map(RingKek::outside)
+    }
+
     /// Wraps under the primary, bound to `context` where that binds.
     pub async fn wrap_dek(&self, dek: &Dek, context: WrapContext<'_>) -> Result<WrappedDek, WrapError> {
         let kek = self.primary();
@@ -132,7 +134,7 @@ impl KeyRing {
     /// Whether `sealed` is the canary of the KEK that `kek_id` names.
     pub fn canary_opens(&self, kek_id: KekId, sealed: Vec<u8>) -> bool {
         let Ok(kek) = self.find(kek_id) else { return false };
-        kek.canary.open(b"", sealed).is_ok_and(|text| text.ct_eq(CANARY_TEXT).into())
+        is_canary(&kek.canary, sealed)
     }
 
     /// Seals a DEK handle's fields under the primary.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::aead::{CannotOpen, RandomnessUnavailable, fill_random};
+use super::aead::{AeadKey, CannotOpen, RandomnessUnavailable, fill_random};
 use super::context::WrapContext;
 use super::kek::KekId;
 use super::mac::derive_subkey;
@@ -15,6 +15,14 @@ use super::secret::KEY_LEN;
 
 /// Before a service key when it is wrapped: so it is longer than a DEK, and no call takes one for the other.
 const SERVICE_KEY_LABEL: &[u8] = b"origan-codec/v1/service-key";
+
+/// What a canary is, sealed under the subkey `canary`. Not a wrapped DEK: it opens under no contract call.
+pub(super) const CANARY_TEXT: &[u8] = b"origan-codec canary";
+
+/// Whether `sealed` is a canary under `key`.
+pub(super) fn is_canary(key: &AeadKey, sealed: Vec<u8>) -> bool {
+    key.open(b"", sealed).is_ok_and(|text| text.ct_eq(CANARY_TEXT).into())
+}
 
 /// Two verbs on bytes, wherever the key is.
 ///
@@ -113,6 +121,11 @@ impl ServiceKey {
         KekId::of_subkey(&derive_subkey(&self.0, "kek-id"))
     }
 
+    /// Whether `sealed` is the canary of the KEK that it belongs to.
+    pub fn canary_opens(&self, sealed: Vec<u8>) -> bool {
+        is_canary(&AeadKey::new(&derive_subkey(&self.0, "canary")), sealed)
+    }
+
     pub(super) fn bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
@@ -126,7 +139,6 @@ impl std::fmt::Debug for ServiceKey {
 
 #[cfg(test)]
 mod tests {
-    use super::super::aead::AeadKey;
     use super::super::envelope::EncryptedDek;
     use super::super::keyring::KeyRing;
     use super::super::ring_kek::{RingKek, UnwrapError};
