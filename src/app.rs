@@ -29,7 +29,9 @@ pub use compiler::{CompilerProcess, compile_stdin};
 pub use dev::DevFiles;
 pub use hardening::{harden_process, lock_memory};
 pub use secrets::{Doors, Secrets, generate_in_a_token, kek_for_command};
-pub use startup::{journal_settings, open_store, open_store_if_made, prepare_folders, ring_for_the_journal};
+pub use startup::{
+    journal_settings, open_store, open_store_if_made, open_store_to_read, prepare_folders, ring_for_the_journal,
+};
 
 /// How long the first attempt to become ready may keep `/livez` from answering.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(5);

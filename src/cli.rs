@@ -42,7 +42,7 @@ struct Cli {
 enum Command {
     /// Serve until SIGTERM or SIGINT.
     Serve,
-    /// Keys: make a KEK, take over DEKs.
+    /// Keys: make a KEK, list them, take over DEKs.
     #[command(subcommand)]
     Keys(keys::Command),
     /// The audit journal: verify it, follow it.

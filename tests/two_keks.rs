@@ -72,6 +72,15 @@ async fn a_store_of_a_kek_in_memory_goes_on_under_a_key_of_vault_and_back() {
     decrypts(&codec.client, "new", &new["encrypted"], "n").await;
     decrypts(&codec.client, "old", &old["encrypted"], "o").await;
     codec.verify(&[]);
+    // Beside the process that serves: the primary first.
+    let listed = codec.launch.run(&["keys", "list"]);
+    let said = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.status.success(), "{said}{}", String::from_utf8_lossy(&listed.stderr));
+    let expected = [
+        format!("{memory_id}  primary           3 DEKs  memory"),
+        format!("{vault_id}  retained          1 DEKs  key provider `transit`"),
+    ];
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
     let check = codec.launch.run(&["config", "check"]);
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
     // Taken out too early: rows would be left behind, and nothing is written.
@@ -80,6 +89,9 @@ async fn a_store_of_a_kek_in_memory_goes_on_under_a_key_of_vault_and_back() {
     let refused = launch.clone().start_unready().await;
     let waiting = waiting_for(&refused).await;
     assert!(waiting.contains(&format!("1 DEKs are under KEK {vault_id}")), "{waiting}");
+    let listed = refused.launch.run(&["keys", "list"]);
+    let said = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(!listed.status.success() && said.contains(&format!("{vault_id}  MISSING           1 DEKs")), "{said}");
     drop(refused);
     // Another KEK in its place.
     launch.toml = toml("provider");

@@ -137,7 +137,7 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn DekStore>, OpenStoreE
 }
 
 /// The same to read, beside a process that serves. Makes nothing.
-async fn open_store_to_read(config: &Config) -> Result<Arc<dyn DekStore>, OpenStoreError> {
+pub async fn open_store_to_read(config: &Config) -> Result<Arc<dyn DekStore>, OpenStoreError> {
     let path = match config.store.url.as_deref() {
         Some(url) if url.starts_with("postgres") => return open_store(config).await,
         Some(url) => Path::new(sqlite_path(url)).to_owned(),

@@ -1,5 +1,6 @@
 //! `codec keys`.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -29,6 +30,8 @@ const NAMED_MAX: usize = 20;
 pub(super) enum Command {
     /// Make a KEK: base64 of 32 random bytes.
     Generate(Generate),
+    /// Say which KEKs there are, where, which of them wraps, and how many DEKs each holds. Beside a process that serves, if need be.
+    List,
     /// Take over the DEKs that a table of another database holds, as `project.encrypted_dek` of the platform does.
     ImportDeks(ImportDeks),
 }
@@ -93,8 +96,26 @@ pub(super) async fn run(command: Command, setting: Setting) -> anyhow::Result<Ex
     match command {
         Command::Generate(command) if command.pkcs11 => generate_in_a_token(&setting),
         Command::Generate(command) => generate(&command),
+        Command::List => list(&setting).await,
         Command::ImportDeks(command) => import_deks(command, setting).await,
     }
+}
+
+async fn list(setting: &Setting) -> anyhow::Result<ExitCode> {
+    let kek = app::kek_for_command(&setting.config, &setting.environment).await?;
+    let store = app::open_store_to_read(&setting.config).await?;
+    let ring = kek.open(&*store).await?;
+    let mut rows: BTreeMap<String, u64> = store.rows_by_kek().await?.into_iter().collect();
+    let mut says_primary = "primary";
+    for (id, outside) in ring.keks() {
+        let (id, place) = (id.to_string(), outside.map_or_else(|| "memory".to_owned(), |kek| kek.name()));
+        println!("{id}  {says_primary:<8}  {:>9} DEKs  {place}", rows.remove(&id).unwrap_or_default());
+        says_primary = "retained";
+    }
+    for (id, count) in &rows {
+        println!("{id}  MISSING   {count:>9} DEKs  not configured: they do not open");
+    }
+    Ok(if rows.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn generate_in_a_token(setting: &Setting) -> anyhow::Result<ExitCode> {

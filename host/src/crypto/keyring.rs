@@ -68,6 +68,11 @@ impl KeyRing {
         self.keks.iter().map(|kek| kek.id)
     }
 
+    /// All of them, the primary first, and those that are outside with what they are.
+    pub fn keks(&self) -> impl Iterator<Item = (KekId, Option<&dyn OutsideKek>)> {
+        self.keks.iter().map(|kek| (kek.id, kek.outside()))
+    }
+
     /// The primary, if it is outside.
     pub fn primary_outside(&self) -> Option<&dyn OutsideKek> {
         self.primary().outside()
