@@ -2,7 +2,6 @@
 //! published description has it; the walk-through of OPERATIONS, with Vault's transit engine as an independent client finds it.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ use crate::support::backend::{Fault, Reply};
 use crate::support::key_vault_keys::{KeyVaultKeys, KeyVaultKeysServer};
 use crate::support::outside_kek::{decrypts, kek};
 use crate::support::s3::S3;
-use crate::support::{Codec, free_port, root};
+use crate::support::{Codec, root, walk_through};
 
 /// The token that the Key Vault of the tests takes.
 const AZURE_TOKEN: &str = "azure-bearer-token-of-the-tests";
@@ -182,30 +181,7 @@ async fn a_vault_that_passes_over_the_context_wraps_nothing_and_a_derived_key_is
 /// As it stands in `docs/OPERATIONS.md`, but for the ports.
 #[test]
 fn the_walk_through_works_as_written() {
-    let page = std::fs::read_to_string(root().join("docs/OPERATIONS.md")).expect("readable");
-    let (_, page) = page.split_once("## A KEK behind a key service\n").expect("the section");
-    let (page, _) = page.split_once("\n## ").expect("its end");
-    let blocks: Vec<&str> = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    let [walk] = blocks[..] else { panic!("{} blocks", blocks.len()) };
-    let (vault, codec) = (free_port(), free_port());
-    let script = walk
-        .replace("127.0.0.1:8200", &format!("127.0.0.1:{vault}"))
-        .replace("127.0.0.1:8686", &format!("127.0.0.1:{codec}"));
-    let clone = tempfile::tempdir().expect("a folder");
-    std::os::unix::fs::symlink(root().join("target"), clone.path().join("target")).expect("a link");
-    // Whatever becomes of the script, what it has started ends with it, be it stopped or not.
-    let script = format!("trap 'kill -KILL $(jobs -p) 2> /dev/null || true' EXIT\n{script}");
-    let path = std::env::var("PATH").expect("PATH");
-    let output = Command::new("timeout")
-        .args(["120", "bash", "-euc", &script])
-        .env_clear()
-        .envs([("PATH", path), ("CODEC_LISTEN", format!("127.0.0.1:{codec}"))])
-        .current_dir(clone.path())
-        .output()
-        .expect("bash");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let log = std::fs::read_to_string(clone.path().join("outside/codec.log")).unwrap_or_default();
-    assert!(output.status.success(), "{said}{}{log}", String::from_utf8_lossy(&output.stderr));
+    let said = walk_through::run("## A KEK behind a key service", &["8200"], "outside/codec.log");
     for promised in [
         "the configuration is good",
         "POST /v1/transit/encrypt/codec 200\nPOST /v1/transit/decrypt/codec 200\n",

@@ -14,7 +14,7 @@ use crate::support::backend::{Fault, Reply};
 use crate::support::key_vault::{KeyVault, KeyVaultServer};
 use crate::support::s3::{AWS_SIGNATURE, S3};
 use crate::support::vault::VaultServer;
-use crate::support::{Codec, Launch, free_port, root, secret, tool};
+use crate::support::{Codec, Launch, root, secret, tool, walk_through};
 
 /// A provider with one credential, which goes to one origin.
 fn toml(provider: &str, origin: &str, prefix: &str, credential: &str, dir: &Path) -> String {
@@ -237,32 +237,7 @@ async fn azure_versions_and_fields_and_a_challenge_that_is_not_followed() {
 /// As it stands in the handbook, but for the ports: twenty of ours, five of Vault's API and five of moto's, by one call and one request to each.
 #[test]
 fn the_walk_through_works_as_written() {
-    let page = std::fs::read_to_string(root().join("docs/OPERATIONS.md")).expect("readable");
-    let (_, page) = page.split_once("### Secrets that live elsewhere\n").expect("the section");
-    let (page, _) = page.split_once("\n### ").expect("its end");
-    let blocks: Vec<&str> = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    let [walk] = blocks[..] else { panic!("{} blocks", blocks.len()) };
-    let (vault, aws, codec) = (free_port(), free_port(), free_port());
-    let script = walk
-        .replace("127.0.0.1:8200", &format!("127.0.0.1:{vault}"))
-        .replace("127.0.0.1:5000", &format!("127.0.0.1:{aws}"))
-        .replace("-p 5000", &format!("-p {aws}"))
-        .replace("127.0.0.1:8686", &format!("127.0.0.1:{codec}"));
-    // A folder that looks like the clone. Whatever becomes of the script, what it has started ends with it.
-    let clone = tempfile::tempdir().expect("a folder");
-    std::os::unix::fs::symlink(root().join("target"), clone.path().join("target")).expect("a link");
-    let script = format!("trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n{script}");
-    let path = std::env::var("PATH").expect("PATH");
-    let output = Command::new("timeout")
-        .args(["120", "bash", "-euc", &script])
-        .env_clear()
-        .envs([("PATH", path), ("CODEC_LISTEN", format!("127.0.0.1:{codec}"))])
-        .current_dir(clone.path())
-        .output()
-        .expect("bash");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let log = std::fs::read_to_string(clone.path().join("elsewhere/codec.log")).unwrap_or_default();
-    assert!(output.status.success(), "{said}{}{log}", String::from_utf8_lossy(&output.stderr));
+    let said = walk_through::run("### Secrets that live elsewhere", &["8200", "5000"], "elsewhere/codec.log");
     let answer = said.lines().find(|line| line.contains("\"OURS_1\"")).expect("the answer");
     let answer: serde_json::Map<String, Value> = serde_json::from_str(answer).expect("JSON");
     assert_eq!(answer.len(), 30);

@@ -108,7 +108,7 @@ fn parse_encrypt(body: &[u8]) -> Result<Encrypt, Problem> {
 }
 
 pub(super) fn parse_encrypt_all(body: &[u8], limit: usize) -> Result<EncryptAll, Problem> {
-    let fields: EncryptAllFields<'_> = json::parse(body, limit)?;
+    let fields: BatchFields<'_, EncryptVariable> = json::parse(body, limit)?;
     Ok(EncryptAll {
         format: format(fields.format.as_deref())?,
         project_id: required(fields.project_id, "projectId")?,
@@ -118,7 +118,7 @@ pub(super) fn parse_encrypt_all(body: &[u8], limit: usize) -> Result<EncryptAll,
 }
 
 fn parse_re_encrypt(body: &[u8], limit: usize) -> Result<ReEncrypt, Problem> {
-    let fields: ReEncryptFields<'_> = json::parse(body, limit)?;
+    let fields: BatchFields<'_, StoredVariable> = json::parse(body, limit)?;
     let variables = required(fields.variables, "variables")?;
     refuse_malformed(&variables)?;
     Ok(ReEncrypt {
@@ -159,37 +159,21 @@ impl<'de> Object<'de> for EncryptFields<'de> {
     }
 }
 
-#[derive(Default)]
-struct EncryptAllFields<'de> {
+/// Of a call with several variables.
+struct BatchFields<'de, V> {
     project_id: Option<ProjectId>,
-    variables: Option<Vec<(VariableName, EncryptVariable)>>,
+    variables: Option<Vec<(VariableName, V)>>,
     encrypted_dek: Option<EncryptedDek>,
     format: Option<Cow<'de, str>>,
 }
 
-impl<'de> Object<'de> for EncryptAllFields<'de> {
-    const FIELDS: &'static [&'static str] = &["projectId", "variables", "encryptedDEK", "format"];
-
-    fn take<A: MapAccess<'de>>(&mut self, field: usize, map: &mut A, trace: &Trace) -> Result<(), A::Error> {
-        match field {
-            0 => self.project_id = json::optional_name(map, trace)?,
-            1 => self.variables = Some(json::variables(map, trace)?),
-            2 => self.encrypted_dek = json::optional_encrypted_dek(map, trace)?,
-            _ => self.format = map.next_value::<Option<Text<'de>>>()?.map(|text| text.0),
-        }
-        Ok(())
+impl<V> Default for BatchFields<'_, V> {
+    fn default() -> Self {
+        Self { project_id: None, variables: None, encrypted_dek: None, format: None }
     }
 }
 
-#[derive(Default)]
-struct ReEncryptFields<'de> {
-    project_id: Option<ProjectId>,
-    variables: Option<Vec<(VariableName, StoredVariable)>>,
-    encrypted_dek: Option<EncryptedDek>,
-    format: Option<Cow<'de, str>>,
-}
-
-impl<'de> Object<'de> for ReEncryptFields<'de> {
+impl<'de, V: Variable<'de>> Object<'de> for BatchFields<'de, V> {
     const FIELDS: &'static [&'static str] = &["projectId", "variables", "encryptedDEK", "format"];
 
     fn take<A: MapAccess<'de>>(&mut self, field: usize, map: &mut A, trace: &Trace) -> Result<(), A::Error> {

@@ -23,6 +23,7 @@ pub mod syslog;
 pub mod transit;
 pub mod vault;
 pub mod vault_login;
+pub mod walk_through;
 
 use std::path::PathBuf;
 

@@ -8,17 +8,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use wasmtime::component::{HasSelf, InstancePre, Linker};
-use wasmtime::{Engine, Store};
+use wasmtime::Store;
 use zeroize::Zeroizing;
 
-use super::admission::Problem;
 use super::bindings::key_provider as wit;
 use super::bindings::key_provider::exports::origan::codec::{key_provider as exported, settings as exported_settings};
 use super::bindings::sink::origan::codec::facts;
 use super::fault::{Fault, printable};
 use super::imports::PluginLog;
-use super::reach::{self, ConfigureError, Reaching, Recipe, World};
+use super::reach::{self, ConfigureError, Reaching, Recipe};
 
 /// Longest ciphertext, in bytes: that of AWS KMS is 6,144 at the most.
 pub const CIPHERTEXT_BYTES_MAX: usize = 8 << 10;
@@ -157,32 +155,7 @@ impl KeyError {
     }
 }
 
-impl World for wit::KeyProviderPlugin {
-    type Pre = wit::KeyProviderPluginPre<Reaching>;
-
-    fn link(linker: &mut Linker<Reaching>) -> wasmtime::Result<()> {
-        Self::add_to_linker::<_, HasSelf<_>>(linker, |state: &mut Reaching| state)
-    }
-
-    fn pre(linked: InstancePre<Reaching>) -> wasmtime::Result<Self::Pre> {
-        Self::Pre::new(linked)
-    }
-
-    fn engine(pre: &Self::Pre) -> &Engine {
-        pre.engine()
-    }
-
-    async fn configure(
-        pre: &Self::Pre,
-        store: &mut Store<Reaching>,
-        settings: &str,
-    ) -> wasmtime::Result<(Self, Result<(), Vec<Problem>>)> {
-        let instance = pre.instantiate_async(&mut *store).await?;
-        let outcome = instance.origan_codec_settings().call_configure(&mut *store, settings).await?;
-        let problem = |found: exported_settings::Problem| Problem { path: found.path, message: found.message };
-        Ok((instance, outcome.map_err(|found| found.into_iter().map(problem).collect())))
-    }
-}
+reach::world!(wit::KeyProviderPlugin, wit::KeyProviderPluginPre, exported_settings::Problem);
 
 impl From<exported::KeyError> for KeyError {
     fn from(error: exported::KeyError) -> Self {

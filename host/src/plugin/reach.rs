@@ -60,6 +60,42 @@ pub(super) trait World: Sized + Send + 'static {
     ) -> impl Future<Output = wasmtime::Result<(Self, Result<(), Vec<Problem>>)>> + Send;
 }
 
+/// Makes a [`World`] of what the bindings have made of one.
+macro_rules! world {
+    ($plugin:ty, $pre:ident :: $pre_type:ident, $problem:ty) => {
+        impl $crate::plugin::reach::World for $plugin {
+            type Pre = $pre::$pre_type<$crate::plugin::reach::Reaching>;
+
+            fn link(linker: &mut wasmtime::component::Linker<$crate::plugin::reach::Reaching>) -> wasmtime::Result<()> {
+                Self::add_to_linker::<_, wasmtime::component::HasSelf<_>>(linker, |state| state)
+            }
+
+            fn pre(
+                linked: wasmtime::component::InstancePre<$crate::plugin::reach::Reaching>,
+            ) -> wasmtime::Result<Self::Pre> {
+                Self::Pre::new(linked)
+            }
+
+            fn engine(pre: &Self::Pre) -> &wasmtime::Engine {
+                pre.engine()
+            }
+
+            async fn configure(
+                pre: &Self::Pre,
+                store: &mut wasmtime::Store<$crate::plugin::reach::Reaching>,
+                settings: &str,
+            ) -> wasmtime::Result<(Self, Result<(), Vec<$crate::plugin::admission::Problem>>)> {
+                let instance = pre.instantiate_async(&mut *store).await?;
+                let outcome = instance.origan_codec_settings().call_configure(&mut *store, settings).await?;
+                let problem =
+                    |found: $problem| $crate::plugin::admission::Problem { path: found.path, message: found.message };
+                Ok((instance, outcome.map_err(|found| found.into_iter().map(problem).collect())))
+            }
+        }
+    };
+}
+pub(super) use world;
+
 /// What an instance is made of.
 pub(super) struct Recipe<W: World> {
     pub(super) pre: W::Pre,

@@ -5,18 +5,15 @@
 
 use std::time::Duration;
 
-use wasmtime::component::{HasSelf, InstancePre, Linker};
-use wasmtime::{Engine, Store};
 use zeroize::Zeroizing;
 
-use super::admission::Problem;
 use super::bindings::secret_provider as wit;
 use super::bindings::secret_provider::exports::origan::codec::{
     secret_provider as exported, settings as exported_settings,
 };
 use super::fault::{Fault, printable};
 use super::imports::PluginLog;
-use super::reach::{self, ConfigureError, Reaching, Recipe, World};
+use super::reach::{self, ConfigureError, Recipe};
 
 pub use wit::exports::origan::codec::secret_provider::Reference as SecretReference;
 
@@ -100,32 +97,7 @@ impl SecretProvider {
     }
 }
 
-impl World for wit::SecretProviderPlugin {
-    type Pre = wit::SecretProviderPluginPre<Reaching>;
-
-    fn link(linker: &mut Linker<Reaching>) -> wasmtime::Result<()> {
-        Self::add_to_linker::<_, HasSelf<_>>(linker, |state: &mut Reaching| state)
-    }
-
-    fn pre(linked: InstancePre<Reaching>) -> wasmtime::Result<Self::Pre> {
-        Self::Pre::new(linked)
-    }
-
-    fn engine(pre: &Self::Pre) -> &Engine {
-        pre.engine()
-    }
-
-    async fn configure(
-        pre: &Self::Pre,
-        store: &mut Store<Reaching>,
-        settings: &str,
-    ) -> wasmtime::Result<(Self, Result<(), Vec<Problem>>)> {
-        let instance = pre.instantiate_async(&mut *store).await?;
-        let outcome = instance.origan_codec_settings().call_configure(&mut *store, settings).await?;
-        let problem = |found: exported_settings::Problem| Problem { path: found.path, message: found.message };
-        Ok((instance, outcome.map_err(|found| found.into_iter().map(problem).collect())))
-    }
-}
+reach::world!(wit::SecretProviderPlugin, wit::SecretProviderPluginPre, exported_settings::Problem);
 
 fn held(answer: Result<exported::Secret, exported::ResolveError>) -> Result<ResolvedSecret, ResolveError> {
     match answer {

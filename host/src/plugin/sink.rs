@@ -1,14 +1,12 @@
 //! Sinks: one warm instance, replaced after a trap or a missed deadline.
 
-use wasmtime::component::{HasSelf, InstancePre, Linker};
-use wasmtime::{Engine, Store};
+use wasmtime::Store;
 
-use super::admission::Problem;
 use super::bindings::sink as wit;
 use super::bindings::sink::exports::origan::codec::{audit_sink as exported, settings as exported_settings};
 use super::fault::{Fault, printable};
 use super::imports::PluginLog;
-use super::reach::{self, ConfigureError, Reaching, Recipe, World};
+use super::reach::{self, ConfigureError, Reaching, Recipe};
 
 pub use wit::exports::origan::codec::audit_sink::Entry;
 
@@ -85,32 +83,7 @@ impl SinkPlugin {
     }
 }
 
-impl World for wit::AuditSinkPlugin {
-    type Pre = wit::AuditSinkPluginPre<Reaching>;
-
-    fn link(linker: &mut Linker<Reaching>) -> wasmtime::Result<()> {
-        Self::add_to_linker::<_, HasSelf<_>>(linker, |state: &mut Reaching| state)
-    }
-
-    fn pre(linked: InstancePre<Reaching>) -> wasmtime::Result<Self::Pre> {
-        Self::Pre::new(linked)
-    }
-
-    fn engine(pre: &Self::Pre) -> &Engine {
-        pre.engine()
-    }
-
-    async fn configure(
-        pre: &Self::Pre,
-        store: &mut Store<Reaching>,
-        settings: &str,
-    ) -> wasmtime::Result<(Self, Result<(), Vec<Problem>>)> {
-        let instance = pre.instantiate_async(&mut *store).await?;
-        let outcome = instance.origan_codec_settings().call_configure(&mut *store, settings).await?;
-        let problem = |found: exported_settings::Problem| Problem { path: found.path, message: found.message };
-        Ok((instance, outcome.map_err(|found| found.into_iter().map(problem).collect())))
-    }
-}
+reach::world!(wit::AuditSinkPlugin, wit::AuditSinkPluginPre, exported_settings::Problem);
 
 /// What a sink rejects was in the batch, each once.
 fn plausible(mut rejected: Vec<(u64, String)>, batch: &[Entry]) -> Result<Vec<(u64, String)>, Fault> {
