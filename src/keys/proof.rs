@@ -109,9 +109,20 @@ pub async fn prove_kek(store: &dyn DekStore, ring: &KeyRing) -> Result<(), KekPr
     }
     // Read back: another replica may have been first, with another KEK.
     let known = store.canaries().await?;
-    let Some(canary) = known.iter().find(|canary| canary.kek_id == ours) else {
-        let theirs: Vec<String> = known.iter().map(|canary| canary.kek_id.to_string()).collect();
-        return Err(KekProofError::WrongKek { ours, theirs: theirs.join(", ") });
-    };
-    if ring.canary_opens(ours, canary.sealed.clone()) { Ok(()) } else { Err(KekProofError::CanaryDoesNotOpen(ours)) }
+    if is_known(ring, &known)? { Ok(()) } else { Err(KekProofError::WrongKek { ours, theirs: ids_of(&known) }) }
+}
+
+/// Whether the store has the canary of `ring`'s primary KEK. One that does not open is an error.
+pub(super) fn is_known(ring: &KeyRing, canaries: &[Canary]) -> Result<bool, KekProofError> {
+    let id = ring.primary_id();
+    match canaries.iter().find(|canary| canary.kek_id == id) {
+        None => Ok(false),
+        Some(canary) if ring.canary_opens(id, canary.sealed.clone()) => Ok(true),
+        Some(_) => Err(KekProofError::CanaryDoesNotOpen(id)),
+    }
+}
+
+/// The KEKs that the store knows, for operators.
+pub(super) fn ids_of(canaries: &[Canary]) -> String {
+    canaries.iter().map(|canary| canary.kek_id.to_string()).collect::<Vec<_>>().join(", ")
 }

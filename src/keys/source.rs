@@ -12,7 +12,7 @@ use origan_codec_host::crypto::{
     Kek, KekId, KekUnavailable, KeyRing, OutsideKek, OutsideUnwrapError, RingKek, ServiceKey,
 };
 
-use super::proof::{KekProofError, check_kek, prove_kek, refuse_orphans};
+use super::proof::{KekProofError, check_kek, ids_of, is_known, prove_kek, refuse_orphans};
 use super::provider::ProviderKek;
 use crate::config::{ConfigError, KeyProviderConfig};
 use crate::plugins::KeyWrapping;
@@ -263,20 +263,6 @@ async fn service_key_of(kek: &dyn OutsideKek, canaries: &[Canary]) -> Result<Opt
         return Ok(Some(service_key));
     }
     Ok(None)
-}
-
-/// Whether the store has the canary of `ring`'s primary KEK, and it opens.
-fn is_known(ring: &KeyRing, canaries: &[Canary]) -> Result<bool, KekProofError> {
-    let id = ring.primary_id();
-    match canaries.iter().find(|canary| canary.kek_id == id) {
-        None => Ok(false),
-        Some(canary) if ring.canary_opens(id, canary.sealed.clone()) => Ok(true),
-        Some(_) => Err(KekProofError::CanaryDoesNotOpen(id)),
-    }
-}
-
-fn ids_of(canaries: &[Canary]) -> String {
-    canaries.iter().map(|canary| canary.kek_id.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn refuse_unless_pinned(kek: &dyn OutsideKek, found: Option<KekId>) -> Result<(), KekProofError> {
