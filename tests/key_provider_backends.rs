@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use crate::key_providers::{launch, transit_toml, vault};
 use crate::support::backend::{Fault, Reply};
 use crate::support::key_vault_keys::{KeyVaultKeys, KeyVaultKeysServer};
-use crate::support::outside_kek::{decrypts, kek};
+use crate::support::outside_kek::{decrypts, kek, stopped};
 use crate::support::s3::S3;
-use crate::support::{Codec, root, walk_through};
+use crate::support::{root, walk_through};
 
 /// The token that the Key Vault of the tests takes.
 const AZURE_TOKEN: &str = "azure-bearer-token-of-the-tests";
@@ -44,11 +44,6 @@ async fn user(moto: &S3, name: &str, actions: &[&str]) -> (String, String) {
     moto.call("iam", &[&policy[..], &user].concat()).await;
     let keys = moto.call("iam", &[&[("Action", "CreateAccessKey")], &user[..]].concat()).await;
     (keys.get("AccessKeyId"), keys.get("SecretAccessKey"))
-}
-
-async fn stopped(mut codec: Codec) -> crate::support::Launch {
-    codec.terminate().await;
-    codec.launch.clone()
 }
 
 #[tokio::test]

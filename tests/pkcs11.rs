@@ -186,30 +186,6 @@ async fn a_store_of_a_kek_in_memory_is_not_a_tokens() {
     assert!(waiting.contains("is not the KEK that this store was made with"), "{waiting}");
 }
 
-/// Unless both are given: then the token wraps what is new, and both open.
-#[tokio::test]
-async fn a_store_of_a_kek_in_memory_goes_on_in_a_token_beside_it() {
-    let mut codec = Codec::start().await;
-    let old = codec.client.encrypt("old", "o").await;
-    codec.terminate().await;
-    let launch = codec.launch.clone();
-    drop(codec);
-    let kek_in_memory = launch.kek.clone();
-    let token = Token::with_a_key();
-    let both = token.on(launch.toml("[keys]\nprimary = \"pkcs11\""));
-    let mut codec = both.variable("KEK_SECRET", &kek_in_memory).start().await;
-    let status = kek(&codec.client).await;
-    assert_eq!((&status["inRing"], &status["location"]), (&json!(2), &json!("pkcs11")));
-    let new = codec.client.encrypt("new", "n").await;
-    codec.terminate().await;
-    let launch = codec.launch.clone();
-    drop(codec);
-    let codec = launch.start().await;
-    decrypts(&codec.client, "old", &old["encrypted"], "o").await;
-    decrypts(&codec.client, "new", &new["encrypted"], "n").await;
-    codec.verify(&[]);
-}
-
 /// From a KEK in memory to the same KEK in a token: a new store, and the DEKs of the old one.
 #[tokio::test]
 async fn deks_of_a_kek_in_memory_are_taken_over_into_a_tokens_store() {

@@ -26,6 +26,7 @@ mod journal;
 mod journal_faults;
 mod kek;
 mod key_provider_backends;
+mod key_provider_faults;
 mod key_providers;
 mod languages;
 mod leaks;

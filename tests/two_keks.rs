@@ -5,23 +5,13 @@ use serde_json::json;
 use crate::key_providers::{launch, transit_toml, vault};
 use crate::support::backend::{Fault, Reply};
 use crate::support::node::Node;
-use crate::support::outside_kek::{database, decrypts, kek};
-use crate::support::{Codec, Launch, postgres};
-
-async fn stopped(mut codec: Codec) -> Launch {
-    codec.terminate().await;
-    codec.launch.clone()
-}
+use crate::support::outside_kek::{database, decrypts, kek, stopped, waiting_for};
+use crate::support::{Launch, postgres};
 
 /// KEK ids of rows, by project.
 async fn holders(launch: &Launch) -> Vec<(String, String)> {
     let query = sqlx::query_as("SELECT project_id, kek_id FROM project_dek ORDER BY project_id");
     query.fetch_all(&mut database(launch).await).await.expect("rows")
-}
-
-async fn waiting_for(codec: &Codec) -> String {
-    codec.client.get("/readyz").await.refused(503, "not_ready");
-    codec.client.get("/status").await.ok()["waitingFor"].as_str().expect("a cause").to_owned()
 }
 
 #[tokio::test]
@@ -106,6 +96,31 @@ async fn a_store_of_a_kek_in_memory_goes_on_under_a_key_of_vault_and_back() {
     assert_eq!(canaries, 2, "a wrong KEK has left nothing");
     let codec = launch.start().await;
     decrypts(&codec.client, "old", &old["encrypted"], "o").await;
+}
+
+/// The same with a token as the one outside.
+#[cfg(feature = "pkcs11")]
+#[tokio::test]
+async fn a_store_of_a_kek_in_memory_goes_on_in_a_token_beside_it() {
+    let mut codec = crate::support::Codec::start().await;
+    let old = codec.client.encrypt("old", "o").await;
+    codec.terminate().await;
+    let launch = codec.launch.clone();
+    drop(codec);
+    let kek_in_memory = launch.kek.clone();
+    let token = crate::support::softhsm::Token::with_a_key();
+    let both = token.on(launch.toml("[keys]\nprimary = \"pkcs11\""));
+    let mut codec = both.variable("KEK_SECRET", &kek_in_memory).start().await;
+    let status = kek(&codec.client).await;
+    assert_eq!((&status["inRing"], &status["location"]), (&json!(2), &json!("pkcs11")));
+    let new = codec.client.encrypt("new", "n").await;
+    codec.terminate().await;
+    let launch = codec.launch.clone();
+    drop(codec);
+    let codec = launch.start().await;
+    decrypts(&codec.client, "old", &old["encrypted"], "o").await;
+    decrypts(&codec.client, "new", &new["encrypted"], "n").await;
+    codec.verify(&[]);
 }
 
 #[tokio::test]

@@ -80,33 +80,6 @@ impl KeyVaultServer {
         Reply::new(status, answer.to_string()).with("content-type", "application/json")
     }
 
-    /// What is wrong with a request before anybody looks for a secret.
-    fn refusal(&self, asked: &Asked) -> Option<Reply> {
-        let authorization = asked.headers.get("authorization").and_then(|value| value.to_str().ok());
-        let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
-        if token != Some(&self.token) {
-            let message = match token {
-                None => "AKV10000: Request is missing a Bearer or PoP token.",
-                Some(_) => {
-                    "AKV10022: Invalid audience. Expected https://vault.azure.net, found: https://elsewhere.test."
-                }
-            };
-            let challenge = "Bearer authorization=\"https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000\", \
-                             resource=\"https://vault.azure.net\"";
-            return Some(error(401, "Unauthorized", message, None).with("www-authenticate", challenge));
-        }
-        let version = asked.query.split('&').find_map(|pair| pair.strip_prefix("api-version=")).unwrap_or_default();
-        if !API_VERSIONS.contains(&version) {
-            let message = format!(
-                "The specified version ({version}) is not recognized. Consider using the latest supported version (2025-07-01)."
-            );
-            return Some(error(400, "BadParameter", &message, None));
-        }
-        let why =
-            "Request was not processed because too many requests were received. Reason: VaultRequestTypeLimitReached";
-        self.is_throttled.then(|| error(429, "Throttled", why, None))
-    }
-
     fn read(&self, name: &str, version: Option<&str>) -> Reply {
         let is_in = |names: &[String]| names.iter().any(|known| known == name);
         if is_in(&self.denied) {
@@ -144,12 +117,36 @@ impl KeyVaultServer {
     }
 }
 
+/// What is wrong with a request before anybody looks for a secret or a key.
+pub fn refusal(asked: &Asked, token: &str, api_versions: &[&str], is_throttled: bool) -> Option<Reply> {
+    let authorization = asked.headers.get("authorization").and_then(|value| value.to_str().ok());
+    let given = authorization.and_then(|value| value.strip_prefix("Bearer "));
+    if given != Some(token) {
+        let message = match given {
+            None => "AKV10000: Request is missing a Bearer or PoP token.",
+            Some(_) => "AKV10022: Invalid audience. Expected https://vault.azure.net, found: https://elsewhere.test.",
+        };
+        let challenge = "Bearer authorization=\"https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000\", \
+                         resource=\"https://vault.azure.net\"";
+        return Some(error(401, "Unauthorized", message, None).with("www-authenticate", challenge));
+    }
+    let version = asked.query.split('&').find_map(|pair| pair.strip_prefix("api-version=")).unwrap_or_default();
+    if !api_versions.contains(&version) {
+        let message = format!(
+            "The specified version ({version}) is not recognized. Consider using the latest supported version (2025-07-01)."
+        );
+        return Some(error(400, "BadParameter", &message, None));
+    }
+    let why = "Request was not processed because too many requests were received. Reason: VaultRequestTypeLimitReached";
+    is_throttled.then(|| error(429, "Throttled", why, None))
+}
+
 impl Answers for KeyVaultServer {
     fn answer(&mut self, asked: &Asked) -> Reply {
         if (asked.method.as_str(), asked.path.as_str()) == ("POST", "/tenant/oauth2/v2.0/token") {
             return self.log_in(&asked.body);
         }
-        if let Some(refusal) = self.refusal(asked) {
+        if let Some(refusal) = refusal(asked, &self.token, &API_VERSIONS, self.is_throttled) {
             return refusal;
         }
         let parts: Vec<&str> = asked.path.split('/').collect();
@@ -162,11 +159,11 @@ impl Answers for KeyVaultServer {
     }
 }
 
-fn version_id(number: usize) -> String {
+pub fn version_id(number: usize) -> String {
     format!("{number:032x}")
 }
 
-fn error(status: u16, code: &str, message: &str, inner: Option<&str>) -> Reply {
+pub fn error(status: u16, code: &str, message: &str, inner: Option<&str>) -> Reply {
     let mut error = json!({"code": code, "message": message});
     if let Some(inner) = inner {
         error["innererror"] = json!({ "code": inner });

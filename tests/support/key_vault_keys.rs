@@ -19,6 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::backend::{Answers, Asked, Backend, Reply};
+use super::key_vault::{error, refusal, version_id};
 
 /// One that runs.
 pub type KeyVaultKeys = Backend<KeyVaultKeysServer>;
@@ -63,33 +64,6 @@ impl KeyVaultKeysServer {
 
     pub fn delete(&mut self, name: &str) {
         self.keys.remove(name);
-    }
-
-    /// What is wrong with a request before anybody looks for a key.
-    fn refusal(&self, asked: &Asked) -> Option<Reply> {
-        let authorization = asked.headers.get("authorization").and_then(|value| value.to_str().ok());
-        let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
-        if token != Some(&self.token) {
-            let message = match token {
-                None => "AKV10000: Request is missing a Bearer or PoP token.",
-                Some(_) => {
-                    "AKV10022: Invalid audience. Expected https://vault.azure.net, found: https://elsewhere.test."
-                }
-            };
-            let challenge = "Bearer authorization=\"https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000\", \
-                             resource=\"https://vault.azure.net\"";
-            return Some(error(401, "Unauthorized", message, None).with("www-authenticate", challenge));
-        }
-        let version = asked.query.split('&').find_map(|pair| pair.strip_prefix("api-version=")).unwrap_or_default();
-        if !API_VERSIONS.contains(&version) {
-            let message = format!(
-                "The specified version ({version}) is not recognized. Consider using the latest supported version (2025-07-01)."
-            );
-            return Some(error(400, "BadParameter", &message, None));
-        }
-        let why =
-            "Request was not processed because too many requests were received. Reason: VaultRequestTypeLimitReached";
-        self.is_throttled.then(|| error(429, "Throttled", why, None))
     }
 
     fn operate(&self, name: &str, version: &str, operation: &str, body: &[u8]) -> Reply {
@@ -142,7 +116,7 @@ impl KeyVaultKeysServer {
 
 impl Answers for KeyVaultKeysServer {
     fn answer(&mut self, asked: &Asked) -> Reply {
-        if let Some(refusal) = self.refusal(asked) {
+        if let Some(refusal) = refusal(asked, &self.token, &API_VERSIONS, self.is_throttled) {
             return refusal;
         }
         let parts: Vec<&str> = asked.path.split('/').collect();
@@ -175,16 +149,4 @@ fn unwrapped(secret: &[u8; 32], alg: &str, value: &[u8]) -> Result<Vec<u8>, &'st
     let (nonce, sealed) = value.split_first_chunk::<NONCE_LEN>().ok_or(why)?;
     let payload = Payload { msg: sealed, aad: alg.as_bytes() };
     Aes256Gcm::new(&(*secret).into()).decrypt(&Nonce::from(*nonce), payload).map_err(|_| why)
-}
-
-fn version_id(number: usize) -> String {
-    format!("{number:032x}")
-}
-
-fn error(status: u16, code: &str, message: &str, inner: Option<&str>) -> Reply {
-    let mut error = json!({"code": code, "message": message});
-    if let Some(inner) = inner {
-        error["innererror"] = json!({ "code": inner });
-    }
-    Reply::new(status, json!({ "error": error }).to_string()).with("content-type", "application/json; charset=utf-8")
 }

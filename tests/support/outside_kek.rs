@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 
-use super::{Client, Launch};
+use super::{Client, Codec, Launch};
 
 /// `/decrypt-all` of one value gives `value`.
 pub async fn decrypts(client: &Client, project: &str, encrypted: &Value, value: &str) {
@@ -21,4 +21,16 @@ pub async fn kek(client: &Client) -> Value {
 pub async fn database(launch: &Launch) -> SqliteConnection {
     let url = format!("sqlite:{}", launch.data_dir().join("codec.db").display());
     SqliteConnection::connect(&url).await.expect("the database")
+}
+
+/// It ends as it should; how it was started.
+pub async fn stopped(mut codec: Codec) -> Launch {
+    codec.terminate().await;
+    codec.launch.clone()
+}
+
+/// It is not ready: what it waits for.
+pub async fn waiting_for(codec: &Codec) -> String {
+    codec.client.get("/readyz").await.refused(503, "not_ready");
+    codec.client.get("/status").await.ok()["waitingFor"].as_str().expect("a cause").to_owned()
 }
