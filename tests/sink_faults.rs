@@ -244,7 +244,9 @@ async fn a_record_that_the_collector_never_takes_is_told_and_alone_is_left_out_a
     let unknown = || Fault::Refuse(Reply::new(422, "a field that I know otherwise"));
     server.fault(unknown());
     codec.calls(1).await;
-    let sink = codec.until_sink("siem", "it is rejected", |sink| sink["rejected"] == 1).await;
+    // Counted a moment before its place moves on.
+    let left_out = |sink: &Value| sink["rejected"] == 1 && sink["lagRecords"] == 0;
+    let sink = codec.until_sink("siem", "it is rejected", left_out).await;
     let first = sink["ackedSeq"].as_u64().expect("a number");
     codec.reconfigure(&toml(true)).await;
     codec.calls(3).await;
