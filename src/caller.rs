@@ -30,6 +30,18 @@ pub enum Action {
     GenerateDek,
     /// Values under old versions, or in another format, under the primary DEK.
     ReEncrypt,
+    /// Makes a new version of a project's DEK.
+    RotateDek,
+    /// Wraps a project's DEK by the primary KEK.
+    RewrapDek,
+    /// The same of any project's.
+    RewrapAll,
+    /// Disables a version of a project's DEK.
+    DisableDek,
+    /// Enables one again.
+    EnableDek,
+    /// Destroys one.
+    DestroyDek,
     /// Reads `/status`.
     Status,
     /// Asks what would be decided, and why.
@@ -38,7 +50,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
         Self::Encrypt,
         Self::EncryptAll,
         Self::DecryptValue,
@@ -46,6 +58,12 @@ impl Action {
         Self::DecryptDek,
         Self::GenerateDek,
         Self::ReEncrypt,
+        Self::RotateDek,
+        Self::RewrapDek,
+        Self::RewrapAll,
+        Self::DisableDek,
+        Self::EnableDek,
+        Self::DestroyDek,
         Self::Status,
         Self::Explain,
     ];
@@ -60,6 +78,12 @@ impl Action {
             Self::DecryptDek => "decrypt-dek",
             Self::GenerateDek => "generate-dek",
             Self::ReEncrypt => "re-encrypt",
+            Self::RotateDek => "rotate-dek",
+            Self::RewrapDek => "rewrap-dek",
+            Self::RewrapAll => "rewrap-all",
+            Self::DisableDek => "disable-dek",
+            Self::EnableDek => "enable-dek",
+            Self::DestroyDek => "destroy-dek",
             Self::Status => "status",
             Self::Explain => "explain",
         }

@@ -6,6 +6,7 @@
 mod answer;
 mod auth;
 mod body;
+mod change;
 mod decrypt;
 mod edge;
 mod encrypt;
@@ -70,7 +71,7 @@ pub struct Edge {
 }
 
 /// Every route, for the router and for the test that holds `docs/openapi.json` to it.
-pub const ROUTES: [(&str, &str); 13] = [
+pub const ROUTES: [(&str, &str); 19] = [
     ("POST", "/encrypt"),
     ("POST", "/encrypt-all"),
     ("POST", "/decrypt-value"),
@@ -78,6 +79,12 @@ pub const ROUTES: [(&str, &str); 13] = [
     ("POST", "/decrypt-dek"),
     ("POST", "/generate-dek"),
     ("POST", "/re-encrypt"),
+    ("POST", "/rotate-dek"),
+    ("POST", "/rewrap-dek"),
+    ("POST", "/rewrap-all"),
+    ("POST", "/disable-dek"),
+    ("POST", "/enable-dek"),
+    ("POST", "/destroy-dek"),
     ("POST", "/explain"),
     ("GET", "/status"),
     ("GET", "/livez"),
@@ -116,6 +123,12 @@ fn handler(path: &str) -> MethodRouter<Arc<Edge>> {
         "/decrypt-dek" => post(keys::decrypt_dek),
         "/generate-dek" => post(keys::generate_dek),
         "/re-encrypt" => post(encrypt::re_encrypt),
+        "/rotate-dek" => post(change::rotate_dek),
+        "/rewrap-dek" => post(change::rewrap_dek),
+        "/rewrap-all" => post(change::rewrap_all),
+        "/disable-dek" => post(change::disable_dek),
+        "/enable-dek" => post(change::enable_dek),
+        "/destroy-dek" => post(change::destroy_dek),
         "/explain" => post(explain::explain),
         "/status" => get(status::status),
         "/livez" => get(health::livez),

@@ -5,6 +5,7 @@
 
 mod budget;
 mod cache;
+mod change;
 mod handle;
 mod import;
 mod lookup;
@@ -12,6 +13,7 @@ mod lookup;
 mod pkcs11;
 mod proof;
 mod provider;
+mod rewrap;
 mod row;
 mod source;
 mod standing;
@@ -19,6 +21,7 @@ mod standing;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use origan_codec_host::crypto::{
     CannotOpen, Dek, DekCipher, EncryptedDek, EncryptedValue, KekId, KekUnavailable, KeyRing, OpenValueError,
     Plaintext, RandomnessUnavailable, Tag, ValueBinding, WrapError,
@@ -33,18 +36,20 @@ use crate::policy::Permit;
 use crate::store::{DekRow, DekState, DekStore, StoreError};
 
 use budget::EncryptionBudget;
-use cache::DekCache;
+use cache::{DekCache, Epoch};
+pub use change::DekChange;
 pub use handle::{DekHandle, HandleInvalid};
 pub use import::{Imported, Importer};
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::{Pkcs11Kek, generate_key};
 pub use proof::{KekProofError, check_kek, prove_kek};
 pub use provider::ProviderKek;
+pub use rewrap::{Rewrapped, Rewrapper, Walk};
 pub use source::KekSource;
 
 /// Where DEKs come from.
 pub struct Keys {
-    ring: Arc<KeyRing>,
+    ring: ArcSwap<KeyRing>,
     store: Arc<dyn DekStore>,
     cache: DekCache,
     journal: Arc<Journal>,
@@ -64,6 +69,8 @@ pub struct ProjectDek {
     budget: EncryptionBudget,
     /// It is kept so long from then on, by whichever way it is asked for.
     unwrapped_at: Instant,
+    /// When its row was looked for.
+    epoch: Epoch,
 }
 
 /// A DEK that a caller gave raw, and what the store knows of it.
@@ -101,9 +108,24 @@ pub enum KeysError {
     /// The DEK decrypts only.
     #[error("the DEK is not the project's primary one")]
     NotPrimary,
+    /// The version was disabled.
+    #[error("the DEK is disabled")]
+    Disabled,
+    /// The version was destroyed.
+    #[error("the DEK is destroyed")]
+    Destroyed,
+    /// The version is the primary one, and cannot be disabled: there would be none.
+    #[error("the DEK is the project's primary one")]
+    Primary,
+    /// The version is enabled, and only what is disabled can be destroyed.
+    #[error("the DEK is not disabled")]
+    NotDisabled,
     /// 2^32 encryptions.
     #[error("the DEK has sealed as much as it may")]
     Exhausted,
+    /// A row is under a KEK that is not in the ring: not yet, or not any more.
+    #[error("KEK {0}, which a DEK is under, is not in the ring")]
+    UnknownKek(KekId),
     /// The store, for now.
     #[error("{0}")]
     Store(String),
@@ -133,7 +155,7 @@ impl Keys {
     /// On a store whose KEK has been proven ([`KekSource::prove`]).
     pub fn new(ring: Arc<KeyRing>, store: Arc<dyn DekStore>, journal: Arc<Journal>, settings: &KeysSettings) -> Self {
         let cache = DekCache::new(settings.cache_entries, settings.cache_ttl);
-        Self { ring, store, cache, journal, unknown_dek: settings.unknown_dek }
+        Self { ring: ArcSwap::new(ring), store, cache, journal, unknown_dek: settings.unknown_dek }
     }
 
     /// How many unwrapped DEKs are kept.
@@ -151,9 +173,25 @@ impl Keys {
         &*self.store
     }
 
-    /// The ring, for `/status`.
-    pub fn ring(&self) -> &KeyRing {
-        &self.ring
+    /// The ring, as it is now.
+    pub fn ring(&self) -> Arc<KeyRing> {
+        self.ring.load_full()
+    }
+
+    /// Puts `ring` in the place of the one before; it has been proven. What was unwrapped under that is let go.
+    pub fn replace_ring(&self, ring: Arc<KeyRing>) {
+        self.ring.store(ring);
+        self.cache.invalidate_all();
+    }
+
+    /// Another replica has changed the DEKs of `project_id`.
+    pub async fn has_changed(&self, project_id: &ProjectId) {
+        self.cache.invalidate_project(project_id).await;
+    }
+
+    /// Others may have changed any DEK.
+    pub fn any_may_have_changed(&self) {
+        self.cache.invalidate_all();
     }
 
     /// Seals `values` under `dek`, having counted them: bound to the names that come with them, or in v1.

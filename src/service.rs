@@ -5,6 +5,7 @@
 
 mod authorise;
 mod calls;
+mod change;
 mod decrypt;
 mod encrypt;
 mod error;
@@ -27,7 +28,7 @@ use crate::providers::Providers;
 
 pub use calls::{
     DecryptAll, DecryptValue, DecryptedVariable, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable,
-    PresentedDek, ReEncrypt, ReleasedDek, StoredVariable,
+    PresentedDek, ReEncrypt, ReleasedDek, RewrapAll, RewrapDek, RewrappedStretch, StoredVariable,
 };
 pub use error::{Cause, Refusal};
 pub use explain::{Explain, ExplainedVariable, Explanation};

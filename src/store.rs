@@ -5,7 +5,11 @@
 pub mod foreign;
 mod postgres;
 mod rows;
+mod schema;
 mod sqlite;
+
+use std::fmt;
+use std::str::FromStr;
 
 use async_trait::async_trait;
 use origan_codec_host::crypto::{EncryptedDek, KekId, Tag};
@@ -39,6 +43,39 @@ pub struct DekRow {
     pub origin: DekOrigin,
     /// Milliseconds since 1970.
     pub created_at_ms: i64,
+    /// SHA-256 of what it was wrapped as before, the oldest first: callers still hold those. Tied in too.
+    pub former_digests: Vec<[u8; 32]>,
+    /// 1, and 1 more with each change: of two copies of a row, the higher is the newer.
+    pub generation: u64,
+    /// Milliseconds since 1970, to the hour; 0: never. Not tied in.
+    pub last_used_at_ms: i64,
+}
+
+/// A row that is to take the place of the one it was made from.
+#[derive(Debug, Clone)]
+pub struct Replacement {
+    /// The MAC of the row that it was made from: if that is another by now, nothing happens.
+    pub replaces: Tag,
+    /// What is to stand there. Its generation is the store's business.
+    pub row: DekRow,
+}
+
+/// One row of a walk through all of them.
+#[derive(Debug)]
+pub struct WalkedRow {
+    /// Where it stands: whose, and which version.
+    pub place: RowPlace,
+    /// The row, if it can be read.
+    pub row: Result<DekRow, StoreError>,
+}
+
+/// A place in the order of rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowPlace {
+    /// The project's id, as it stands there.
+    pub project_id: String,
+    /// The version.
+    pub version: i64,
 }
 
 /// What a DEK may be used for.
@@ -48,6 +85,10 @@ pub enum DekState {
     Primary,
     /// Decrypts.
     DecryptOnly,
+    /// Nothing, until it is enabled again.
+    Disabled,
+    /// Nothing, ever: what it was wrapped as is gone from the store.
+    Destroyed,
 }
 
 /// How a DEK came into the store.
@@ -113,6 +154,25 @@ pub trait DekStore: Send + Sync {
     /// The row whose DEK has this fingerprint, whoever's it is.
     async fn by_fingerprint(&self, fingerprint: &Tag) -> Result<Option<DekRow>, StoreError>;
 
+    /// All versions of `project_id`, the oldest first.
+    async fn versions(&self, project_id: &ProjectId) -> Result<Vec<DekRow>, StoreError>;
+
+    /// Those of them that were wrapped as something else before.
+    async fn rewrapped_versions(&self, project_id: &ProjectId) -> Result<Vec<DekRow>, StoreError>;
+
+    /// The rows that come after `place`, at most `count`, and are under another KEK than `kek_id`.
+    async fn not_under(&self, kek_id: KekId, place: &RowPlace, count: u32) -> Result<Vec<WalkedRow>, StoreError>;
+
+    /// Puts each in the place of the row it was made from, and says of each whether it did: one of them that comes too late leaves the
+    /// others alone.
+    async fn replace_each(&self, replacements: &[Replacement]) -> Result<Vec<bool>, StoreError>;
+
+    /// Puts `replacements` in their places and adds `added`, all of it or nothing, and tells the other replicas. True if it did.
+    async fn change(&self, replacements: &[Replacement], added: Option<&DekRow>) -> Result<bool, StoreError>;
+
+    /// Notes that a DEK was used at `now_ms`.
+    async fn note_use(&self, project_id: &ProjectId, version: KeyVersion, now_ms: i64) -> Result<(), StoreError>;
+
     /// Adds `row` unless it clashes with another: by version, by primary, by encrypted DEK or by fingerprint. True if it was added.
     async fn insert(&self, row: &DekRow) -> Result<bool, StoreError>;
 
@@ -138,11 +198,35 @@ pub trait DekStore: Send + Sync {
     fn kind(&self) -> &'static str;
 }
 
+impl fmt::Display for RowPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.project_id, self.version)
+    }
+}
+
+/// Not a project's id, a colon and a version.
+#[derive(Debug, thiserror::Error)]
+#[error("a place is a project's id, a colon and a version")]
+pub struct ParseRowPlaceError;
+
+impl FromStr for RowPlace {
+    type Err = ParseRowPlaceError;
+
+    fn from_str(text: &str) -> Result<Self, ParseRowPlaceError> {
+        let (project_id, version) = text.split_once(':').ok_or(ParseRowPlaceError)?;
+        let project_id: ProjectId = project_id.parse().map_err(|_| ParseRowPlaceError)?;
+        let version = version.parse().map_err(|_| ParseRowPlaceError)?;
+        Ok(Self { project_id: project_id.as_str().to_owned(), version })
+    }
+}
+
 impl DekState {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Primary => "primary",
             Self::DecryptOnly => "decrypt-only",
+            Self::Disabled => "disabled",
+            Self::Destroyed => "destroyed",
         }
     }
 
@@ -150,6 +234,8 @@ impl DekState {
         match name {
             "primary" => Ok(Self::Primary),
             "decrypt-only" => Ok(Self::DecryptOnly),
+            "disabled" => Ok(Self::Disabled),
+            "destroyed" => Ok(Self::Destroyed),
             _ => Err(StoreError::Corrupt("state")),
         }
     }

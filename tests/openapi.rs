@@ -48,11 +48,15 @@ async fn what_is_answered_has_the_properties_that_are_documented() {
     let document = document();
     let codec = Codec::start().await;
     let sealed = codec.client.encrypt("shop", "v").await;
+    codec.client.encrypt("other", "v").await;
     let variables = json!({"A": {"type": "secret", "value": "v"}});
     for (path, body) in [
         ("/encrypt", json!({"projectId": "shop", "value": "v"})),
         ("/encrypt-all", json!({"projectId": "shop", "variables": variables})),
         ("/generate-dek", json!({"projectId": "shop"})),
+        ("/rotate-dek", json!({"projectId": "other"})),
+        ("/rewrap-dek", json!({"projectId": "shop"})),
+        ("/disable-dek", json!({"projectId": "other", "keyVersion": 1})),
         ("/decrypt-dek", json!({"projectId": "shop", "encryptedDEK": sealed["encryptedDEK"]})),
         (
             "/decrypt-value",

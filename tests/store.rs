@@ -47,6 +47,9 @@ impl Fixture {
             state,
             origin: DekOrigin::Created,
             created_at_ms: 1_700_000_000_123,
+            former_digests: Vec::new(),
+            generation: 1,
+            last_used_at_ms: 0,
         }
     }
 }

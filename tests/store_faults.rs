@@ -104,7 +104,7 @@ async fn sqlite_that_is_corrupt_no_database_locked_or_of_the_future_is_refused_b
     locker.close().await.expect("closes");
     execute(
         &sqlite_url(&launch),
-        "INSERT INTO _sqlx_migrations SELECT 99, 'future', installed_on, 1, checksum, 1 FROM _sqlx_migrations",
+        "INSERT INTO _sqlx_migrations SELECT 99, 'future', installed_on, 1, checksum, 1 FROM _sqlx_migrations LIMIT 1",
     )
     .await;
     let said = refused_start(&launch).await;
@@ -129,8 +129,11 @@ async fn postgres_of_the_future_a_wrong_password_and_another_scheme_are_refused_
     let url = postgres::database().await;
     let launch = Launch::new().variable("DATABASE_URL", &url);
     drop(launch.clone().start().await);
-    execute(&url, "INSERT INTO _sqlx_migrations SELECT 99, 'future', now(), true, checksum, 1 FROM _sqlx_migrations")
-        .await;
+    execute(
+        &url,
+        "INSERT INTO _sqlx_migrations SELECT 99, 'future', now(), true, checksum, 1 FROM _sqlx_migrations LIMIT 1",
+    )
+    .await;
     let said = refused_start(&launch).await;
     assert!(said.contains("migration 99") && said.contains("newer"), "{said}");
     let said =

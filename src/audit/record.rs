@@ -151,12 +151,33 @@ pub enum DekNote {
     Raw,
     /// Answered as a handle.
     Sealed,
+    /// About to be wrapped by the primary KEK.
+    Rewrapped,
+    /// About to be disabled: nothing opens under it.
+    Disabled,
+    /// About to be enabled again.
+    Enabled,
+    /// About to be destroyed.
+    Destroyed,
 }
 
 #[derive(Debug, Clone, Serialize)]
 struct RecordedCaller {
     name: String,
     method: &'static str,
+}
+
+impl DekNote {
+    /// What a record of it says that happened.
+    fn action(self) -> &'static str {
+        match self {
+            Self::Created => "DEK_CREATE",
+            Self::Imported => "DEK_IMPORT",
+            Self::Unknown | Self::Raw | Self::Sealed => "DEK_DECRYPT",
+            Self::Rewrapped => "DEK_WRAP",
+            Self::Disabled | Self::Enabled | Self::Destroyed => "DEK_CHANGE",
+        }
+    }
 }
 
 impl Record {
@@ -180,11 +201,13 @@ impl Record {
         record
     }
 
-    /// A project's DEK is about to be made, in the course of `cause`.
-    pub fn of_creation(project: &ProjectId, cause: &Self) -> Self {
+    /// One version of a project's DEK is about to be made, or changed as `note` says, in the course of `cause`.
+    pub fn of_dek(project: &ProjectId, version: KeyVersion, note: DekNote, cause: &Self) -> Self {
         let mut record = Self::of_import(project, cause);
-        record.action = "DEK_CREATE";
-        record.dek = Some(DekNote::Created);
+        record.action = note.action();
+        record.dek = Some(note);
+        record.key_versions = vec![version];
+        record.end(Outcome::Allowed, None);
         record
     }
 
@@ -268,6 +291,11 @@ fn recorded_action(action: Action) -> &'static str {
         Action::DecryptDek => "DEK_DECRYPT",
         Action::GenerateDek => "DEK_GENERATE",
         Action::ReEncrypt => "SECRET_REENCRYPT",
+        Action::RotateDek => "DEK_ROTATE",
+        Action::RewrapDek | Action::RewrapAll => "DEK_REWRAP",
+        Action::DisableDek => "DEK_DISABLE",
+        Action::EnableDek => "DEK_ENABLE",
+        Action::DestroyDek => "DEK_DESTROY",
         Action::Status => "STATUS_READ",
         Action::Explain => "POLICY_EXPLAIN",
     }

@@ -198,7 +198,7 @@ impl Report {
     fn add(&mut self, project: String, outcome: Result<Imported, String>) {
         let why = match outcome {
             Ok(Imported::Added(DekState::Primary)) => return self.primary += 1,
-            Ok(Imported::Added(DekState::DecryptOnly)) => return self.decrypt_only += 1,
+            Ok(Imported::Added(_)) => return self.decrypt_only += 1,
             Ok(Imported::Known) => return self.known += 1,
             Ok(Imported::AnotherProjects) => "its DEK is another project's already".to_owned(),
             Ok(Imported::CannotOpen) => "its encrypted DEK does not open under this KEK".to_owned(),

@@ -26,6 +26,7 @@ pub enum Code {
     DekNotRecognised,
     DekHandleInvalid,
     DekReleaseRefused,
+    DekDisabled,
     NotFound,
     UnknownProject,
     UnknownDeployment,
@@ -33,6 +34,9 @@ pub enum Code {
     RequestTimeout,
     DekExhausted,
     DekNotPrimary,
+    DekPrimary,
+    DekNotDisabled,
+    DekDestroyed,
     PayloadTooLarge,
     UnsupportedMediaType,
     DecryptFailed,
@@ -59,7 +63,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 45] = [
         Self::InvalidJson,
         Self::DuplicateKey,
         Self::InvalidRequest,
@@ -72,6 +76,7 @@ impl Code {
         Self::DekNotRecognised,
         Self::DekHandleInvalid,
         Self::DekReleaseRefused,
+        Self::DekDisabled,
         Self::NotFound,
         Self::UnknownProject,
         Self::UnknownDeployment,
@@ -79,6 +84,9 @@ impl Code {
         Self::RequestTimeout,
         Self::DekExhausted,
         Self::DekNotPrimary,
+        Self::DekPrimary,
+        Self::DekNotDisabled,
+        Self::DekDestroyed,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
         Self::DecryptFailed,
@@ -130,6 +138,10 @@ impl Code {
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The body did not arrive in time"),
             Self::DekExhausted => (S::CONFLICT, "dek_exhausted", "The DEK has sealed as much as it may: rotate it"),
             Self::DekNotPrimary => (S::CONFLICT, "dek_not_primary", "The DEK only decrypts"),
+            Self::DekPrimary => (S::CONFLICT, "dek_primary", "The DEK encrypts: rotate it first"),
+            Self::DekNotDisabled => (S::CONFLICT, "dek_not_disabled", "Only a disabled DEK can be destroyed"),
+            Self::DekDestroyed => (S::GONE, "dek_destroyed", "The DEK was destroyed"),
+            Self::DekDisabled => (S::FORBIDDEN, "dek_disabled", "The DEK is disabled"),
             Self::PayloadTooLarge => (S::PAYLOAD_TOO_LARGE, "payload_too_large", "More than one call may bring"),
             Self::UnsupportedMediaType => {
                 (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body must be application/json, not encoded")
@@ -244,6 +256,10 @@ pub(super) fn code_of(cause: Cause) -> Code {
         Cause::DekHandleInvalid => Code::DekHandleInvalid,
         Cause::DekReleaseRefused => Code::DekReleaseRefused,
         Cause::DekNotPrimary => Code::DekNotPrimary,
+        Cause::DekPrimary => Code::DekPrimary,
+        Cause::DekNotDisabled => Code::DekNotDisabled,
+        Cause::DekDestroyed => Code::DekDestroyed,
+        Cause::DekDisabled => Code::DekDisabled,
         Cause::DekExhausted => Code::DekExhausted,
         Cause::DekCorrupt => Code::DekCorrupt,
         Cause::DecryptFailed => Code::DecryptFailed,
@@ -312,6 +328,10 @@ mod tests {
             Cause::DekHandleInvalid,
             Cause::DekReleaseRefused,
             Cause::DekNotPrimary,
+            Cause::DekPrimary,
+            Cause::DekNotDisabled,
+            Cause::DekDestroyed,
+            Cause::DekDisabled,
             Cause::DekExhausted,
             Cause::DekCorrupt,
             Cause::DecryptFailed,

@@ -2,9 +2,12 @@
 //!
 //! The key is the encrypted DEK's own digest with the project: never the project alone, or garbage in place of an encrypted DEK
 //! would find the real one. Entries live from the unwrapping, however often they are read, and those of one version share it; concurrent misses load once; errors are not
-//! kept; what is evicted is wiped by its own drop.
+//! kept; what is evicted is wiped by its own drop. What a change makes invalid, here or on another replica, does not count from then on,
+//! whatever it is kept under and whoever was just loading it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
@@ -16,6 +19,10 @@ use crate::names::{KeyVersion, ProjectId};
 
 /// How long "no project's" is believed of a raw DEK: it may become one's any time, on another replica too.
 const UNKNOWN_TTL: Duration = Duration::from_secs(10);
+/// Loads for one that asks, while what is loaded keeps becoming invalid.
+const LOADS_MAX: u32 = 8;
+/// Projects that are known as invalid one by one.
+const PROJECTS_MAX: usize = 65_536;
 
 /// By what a DEK is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -30,42 +37,113 @@ pub(super) enum CacheKey {
     Raw(Tag),
 }
 
-pub(super) struct DekCache(Cache<CacheKey, RawDek>);
+/// A time on the cache's own clock: it ticks when something becomes invalid.
+pub(super) type Epoch = u64;
+
+pub(super) struct DekCache {
+    kept: Cache<CacheKey, RawDek>,
+    ttl: Duration,
+    now: AtomicU64,
+    /// When a project's DEKs became invalid, as long as any of then may be kept.
+    invalid_before: RwLock<Invalid>,
+}
+
+#[derive(Default)]
+struct Invalid {
+    all: Epoch,
+    projects: HashMap<ProjectId, (Epoch, Instant)>,
+}
 
 impl DekCache {
     pub(super) fn new(entries: u64, ttl: Duration) -> Self {
-        Self(Cache::builder().max_capacity(entries).expire_after(FromUnwrapping { ttl }).build())
+        let kept = Cache::builder().max_capacity(entries).expire_after(FromUnwrapping { ttl }).build();
+        Self { kept, ttl, now: AtomicU64::new(0), invalid_before: RwLock::default() }
     }
 
+    /// What is kept under `key` and still counts.
     pub(super) async fn get(&self, key: &CacheKey) -> Option<RawDek> {
-        self.0.get(key).await
+        let kept = self.kept.get(key).await?;
+        if self.counts(&kept) {
+            return Some(kept);
+        }
+        self.kept.invalidate(key).await;
+        None
     }
 
-    /// What is kept under `key`, or what `load` finds; one load at a time for each key.
+    /// What is kept under `key`, or what `load` finds; one load at a time for each key. `load` is told when it began: what it finds counts
+    /// as of then.
     pub(super) async fn get_or_load<L: Future<Output = Result<RawDek, KeysError>>>(
         &self,
         key: CacheKey,
-        load: impl FnOnce() -> L,
+        load: impl Fn(Epoch) -> L,
     ) -> Result<RawDek, KeysError> {
-        // A hit takes part in no flight.
-        if let Some(kept) = self.get(&key).await {
-            return Ok(kept);
+        for _ in 0..LOADS_MAX {
+            // A hit takes part in no flight.
+            if let Some(kept) = self.get(&key).await {
+                return Ok(kept);
+            }
+            // On the heap, or every request would carry the room that a miss takes.
+            let loading = Box::pin(self.kept.try_get_with(key.clone(), load(self.now.load(Ordering::Acquire))));
+            let loaded = loading.await.map_err(|error: Arc<KeysError>| KeysError::clone(&error))?;
+            // It may have become invalid on its way.
+            if self.counts(&loaded) {
+                return Ok(loaded);
+            }
         }
-        // On the heap, or every request would carry the room that a miss takes.
-        let loading = Box::pin(self.0.try_get_with(key, load()));
-        loading.await.map_err(|error: Arc<KeysError>| KeysError::clone(&error))
+        Err(KeysError::Store("the DEK changed as often as it was looked for".into()))
     }
 
     pub(super) async fn forget(&self, key: &CacheKey) {
-        self.0.invalidate(key).await;
+        self.kept.invalidate(key).await;
+    }
+
+    /// Nothing of `project_id` counts that was looked for before now, whatever it is kept under.
+    pub(super) async fn invalidate_project(&self, project_id: &ProjectId) {
+        {
+            let mut invalid = self.invalid_before.write().unwrap_or_else(PoisonError::into_inner);
+            let epoch = self.now.fetch_add(1, Ordering::AcqRel) + 1;
+            if invalid.projects.len() >= PROJECTS_MAX {
+                invalid.projects.retain(|_, (_, since)| since.elapsed() <= self.ttl);
+            }
+            if invalid.projects.len() >= PROJECTS_MAX {
+                // Too many to know them all.
+                invalid.projects.clear();
+                invalid.all = epoch;
+            } else {
+                invalid.projects.insert(project_id.clone(), (epoch, Instant::now()));
+            }
+        }
+        // Not only not used, but wiped; by other keys they go when they are asked for, or expire.
+        self.kept.invalidate(&CacheKey::Primary(project_id.clone())).await;
+    }
+
+    /// Nothing counts that was looked for before now, and all of it is wiped.
+    pub(super) fn invalidate_all(&self) {
+        {
+            let mut invalid = self.invalid_before.write().unwrap_or_else(PoisonError::into_inner);
+            invalid.all = self.now.fetch_add(1, Ordering::AcqRel) + 1;
+            invalid.projects.clear();
+        }
+        self.kept.invalidate_all();
+    }
+
+    fn counts(&self, dek: &RawDek) -> bool {
+        // One that is no project's is kept for seconds.
+        let RawDek::Known(dek) = dek else { return true };
+        if dek.epoch == self.now.load(Ordering::Acquire) {
+            return true;
+        }
+        let invalid = self.invalid_before.read().unwrap_or_else(PoisonError::into_inner);
+        let project = invalid.projects.get(&dek.project_id).map_or(0, |(epoch, _)| *epoch);
+        dek.epoch >= project.max(invalid.all)
     }
 
     pub(super) async fn wipe_expired(&self) {
-        self.0.run_pending_tasks().await;
+        self.kept.run_pending_tasks().await;
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.0.entry_count()
+        self.kept.entry_count()
     }
 }
 

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::cache::CacheKey;
 use super::row::{dek_context, holding, new_row, refuse_others, unwrap_fault};
 use super::{Keys, KeysError, ProjectDek, RawDek};
+use crate::audit::record::DekNote;
 use crate::audit::{Outcome, Record};
 use crate::config::UnknownDek;
 use crate::names::{KeyVersion, ProjectId};
@@ -33,7 +34,7 @@ impl Keys {
     /// The version that encrypts. Never makes one.
     pub async fn primary(&self, _permit: &Permit, project_id: &ProjectId) -> Result<Arc<ProjectDek>, KeysError> {
         let key = CacheKey::Primary(project_id.clone());
-        let load = async || self.store.primary(project_id).await?.ok_or(KeysError::UnknownProject);
+        let load = || async { self.store.primary(project_id).await?.ok_or(KeysError::UnknownProject) };
         self.unwrapped(key, load).await
     }
 
@@ -45,14 +46,15 @@ impl Keys {
         version: KeyVersion,
     ) -> Result<Arc<ProjectDek>, KeysError> {
         let key = CacheKey::Version(project_id.clone(), version);
-        let load = || async {
-            if let Some(row) = self.store.version(project_id, version).await? {
-                return Ok(row);
-            }
-            let newest = self.store.newest_version(project_id).await?;
-            Err(newest.map_or(KeysError::UnknownProject, |newest| KeysError::UnknownVersion { version, newest }))
-        };
-        self.unwrapped(key, load).await
+        self.unwrapped(key, || self.version_row(project_id, version)).await
+    }
+
+    pub(super) async fn version_row(&self, project_id: &ProjectId, version: KeyVersion) -> Result<DekRow, KeysError> {
+        if let Some(row) = self.store.version(project_id, version).await? {
+            return Ok(row);
+        }
+        let newest = self.store.newest_version(project_id).await?;
+        Err(newest.map_or(KeysError::UnknownProject, |newest| KeysError::UnknownVersion { version, newest }))
     }
 
     /// The DEK inside `encrypted_dek`, if it is `project_id`'s. One that nobody owns yet is imported or refused; `cause` is the
@@ -66,8 +68,8 @@ impl Keys {
     ) -> Result<Arc<ProjectDek>, KeysError> {
         let key = CacheKey::Wrapped(project_id.clone(), encrypted_dek.digest());
         let load = || async {
-            let row = match self.store.by_encrypted_dek(encrypted_dek).await? {
-                Some(row) => holding(row, encrypted_dek)?,
+            let row = match self.recorded_row(project_id, encrypted_dek).await? {
+                Some(row) => row,
                 None => self.recognise_or_import(project_id, encrypted_dek, cause).await?,
             };
             refuse_others(project_id, &row)?;
@@ -87,25 +89,43 @@ impl Keys {
         if let Some(RawDek::Known(dek)) = self.cache.get(&key).await {
             return Ok(dek);
         }
-        let Some(row) = self.store.by_encrypted_dek(encrypted_dek).await? else {
-            self.ring.unwrap_unrecorded_dek(encrypted_dek).await.map_err(unwrap_fault)?;
+        let Some(row) = self.recorded_row(project_id, encrypted_dek).await? else {
+            self.ring().unwrap_unrecorded_dek(encrypted_dek).await.map_err(unwrap_fault)?;
             return Err(KeysError::NotPrimary);
         };
         refuse_others(project_id, &row)?;
-        let row = holding(row, encrypted_dek)?;
         // Only what was found is shared with who else waits: what is refused here may be imported there.
-        self.unwrapped(key, || async { Ok(row) }).await
+        let load = || async {
+            let found = self.recorded_row(project_id, encrypted_dek).await?.ok_or(KeysError::NotPrimary)?;
+            refuse_others(project_id, &found)?;
+            Ok(found)
+        };
+        self.unwrapped(key, load).await
+    }
+
+    /// The row that holds `encrypted_dek`, whoever's it is; or the one of `project_id`'s that held it before its DEK was wrapped anew.
+    async fn recorded_row(
+        &self,
+        project_id: &ProjectId,
+        encrypted_dek: &EncryptedDek,
+    ) -> Result<Option<DekRow>, KeysError> {
+        if let Some(row) = self.store.by_encrypted_dek(encrypted_dek).await? {
+            return holding(row, encrypted_dek).map(Some);
+        }
+        let digest = encrypted_dek.digest();
+        let rewrapped = self.store.rewrapped_versions(project_id).await?;
+        Ok(rewrapped.into_iter().find(|row| row.former_digests.contains(&digest)))
     }
 
     /// Whose a raw DEK is. Needs no permit: it finds what the caller holds already, and opens nothing.
     pub async fn by_raw_dek(&self, dek: &Dek) -> Result<RawDek, KeysError> {
-        let fingerprints = self.ring.fingerprints(dek);
+        let fingerprints = &self.ring().fingerprints(dek);
         let primary = fingerprints.first().ok_or(KeysError::Corrupt("ring"))?;
         let key = CacheKey::Raw(primary.0);
-        let load = || async {
-            for fingerprint in &fingerprints {
+        let load = |epoch| async move {
+            for fingerprint in fingerprints {
                 if let Some(row) = self.store.by_fingerprint(&fingerprint.0).await? {
-                    return self.shared(row).await.map(RawDek::Known);
+                    return self.shared(row, epoch).await.map(RawDek::Known);
                 }
             }
             Ok(RawDek::Unknown(Arc::new(DekCipher::new(dek))))
@@ -121,12 +141,13 @@ impl Keys {
     async fn unwrapped<F: Future<Output = Result<DekRow, KeysError>>>(
         &self,
         key: CacheKey,
-        find: impl FnOnce() -> F,
+        find: impl Fn() -> F,
     ) -> Result<Arc<ProjectDek>, KeysError> {
         let is_own = matches!(key, CacheKey::Version(..));
-        let load = async || {
+        let find = &find;
+        let load = |epoch| async move {
             let row = find().await?;
-            let dek = if is_own { self.unwrap_row(row).await } else { self.shared(row).await };
+            let dek = if is_own { self.unwrap_row(row, epoch).await } else { self.shared(row, epoch).await };
             dek.map(RawDek::Known)
         };
         match self.cache.get_or_load(key, load).await? {
@@ -146,12 +167,10 @@ impl Keys {
             let version = self.next_version(project_id).await?;
             // Before the record: an outside KEK may give no answer, and then nothing is announced. For each version anew: it may be bound
             // to what is wrapped.
-            let wrapped = self.ring.wrap_dek(&dek, dek_context(project_id, version)).await?;
+            let wrapped = self.ring().wrap_dek(&dek, dek_context(project_id, version)).await?;
             if !recorded {
                 // Durable before the row: no DEK without its record.
-                let mut record = Record::of_creation(project_id, cause);
-                record.end(Outcome::Allowed, None);
-                self.journal.append(&record).await?;
+                self.journal.append(&Record::of_dek(project_id, version, DekNote::Created, cause)).await?;
                 recorded = true;
             }
             if let Some(row) = self.try_insert_primary(project_id, version, &dek, &wrapped).await? {
@@ -171,7 +190,7 @@ impl Keys {
         dek: &Dek,
         wrapped: &WrappedDek,
     ) -> Result<Option<DekRow>, KeysError> {
-        let row = new_row(&self.ring, project_id, version, wrapped, dek, DekState::Primary, DekOrigin::Created)?;
+        let row = new_row(&self.ring(), project_id, version, wrapped, dek, DekState::Primary, DekOrigin::Created)?;
         match self.store.insert(&row).await {
             Ok(true) => {
                 info!(project.id = %project_id, dek.version = %version, "made a project's DEK");
@@ -195,11 +214,11 @@ impl Keys {
         encrypted_dek: &EncryptedDek,
         cause: &Record,
     ) -> Result<DekRow, KeysError> {
-        let (kek_id, dek) = self.ring.unwrap_unrecorded_dek(encrypted_dek).await.map_err(unwrap_fault)?;
+        let (kek_id, dek) = self.ring().unwrap_unrecorded_dek(encrypted_dek).await.map_err(unwrap_fault)?;
         let mut pause = Pause::new();
         let mut recorded = false;
         loop {
-            for fingerprint in self.ring.fingerprints(&dek) {
+            for fingerprint in self.ring().fingerprints(&dek) {
                 if let Some(row) = self.store.by_fingerprint(&fingerprint.0).await? {
                     return Ok(row);
                 }
@@ -216,8 +235,8 @@ impl Keys {
             }
             let version = self.next_version(project_id).await?;
             let wrapped = WrappedDek { kek_id, encrypted_dek: encrypted_dek.clone() };
-            let row =
-                new_row(&self.ring, project_id, version, &wrapped, &dek, DekState::DecryptOnly, DekOrigin::Imported)?;
+            let (state, origin) = (DekState::DecryptOnly, DekOrigin::Imported);
+            let row = new_row(&self.ring(), project_id, version, &wrapped, &dek, state, origin)?;
             if self.store.insert(&row).await? {
                 warn!(project.id = %project_id, dek.version = %version, "took over a DEK that no project owned");
                 self.forget_raw(&dek).await;
@@ -227,7 +246,7 @@ impl Keys {
         }
     }
 
-    async fn next_version(&self, project_id: &ProjectId) -> Result<KeyVersion, KeysError> {
+    pub(super) async fn next_version(&self, project_id: &ProjectId) -> Result<KeyVersion, KeysError> {
         match self.store.newest_version(project_id).await? {
             None => Ok(KeyVersion::FIRST),
             Some(newest) => newest.next().ok_or(KeysError::Exhausted),
@@ -235,7 +254,7 @@ impl Keys {
     }
 
     async fn forget_raw(&self, dek: &Dek) {
-        for fingerprint in self.ring.fingerprints(dek) {
+        for fingerprint in self.ring().fingerprints(dek) {
             self.cache.forget(&CacheKey::Raw(fingerprint.0)).await;
         }
     }

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 
 use super::Cause;
 use crate::names::{DeploymentId, ExternalReference, KeyVersion, ProjectId, VariableName};
+use crate::store::RowPlace;
 
 /// `POST /encrypt`.
 #[derive(Debug)]
@@ -119,6 +120,41 @@ pub struct ReEncrypt {
     pub variables: Vec<(VariableName, StoredVariable)>,
     /// How they are to be written; none: as the project's values are, else each as it is.
     pub format: Option<ValueFormat>,
+}
+
+/// `POST /rewrap-dek`.
+#[derive(Debug)]
+pub struct RewrapDek {
+    /// Whose DEK.
+    pub project_id: ProjectId,
+    /// The one that the caller keeps; none: the version.
+    pub encrypted_dek: Option<EncryptedDek>,
+    /// Which version; none: the primary one.
+    pub key_version: Option<KeyVersion>,
+}
+
+/// `POST /rewrap-all`.
+#[derive(Debug)]
+pub struct RewrapAll {
+    /// Where to go on.
+    pub after: RowPlace,
+    /// DEKs at most.
+    pub limit: u32,
+    /// Everything but the writing.
+    pub shadow: bool,
+}
+
+/// What came of a stretch.
+#[derive(Debug, Default)]
+pub struct RewrappedStretch {
+    /// Are under the primary now, or would be.
+    pub rewrapped: u64,
+    /// Were by then.
+    pub already: u64,
+    /// Those that were not, and why.
+    pub failed: Vec<(RowPlace, Cause)>,
+    /// Where to go on; none: it was the last.
+    pub next: Option<RowPlace>,
 }
 
 /// A variable as the platform stores it.

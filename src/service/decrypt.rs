@@ -132,7 +132,7 @@ impl Service {
         }
         pending.record().dek = Some(DekNote::Sealed);
         let handle = DekHandle { project_id: project_id.clone(), version: dek.version() };
-        let sealed = handle.seal(self.keys.ring(), &context.caller.name, self.settings.dek_handle_ttl_s);
+        let sealed = handle.seal(&self.keys.ring(), &context.caller.name, self.settings.dek_handle_ttl_s);
         Ok(Withheld::new(Zeroizing::new(sealed.map_err(KeysError::from)?)))
     }
 
@@ -158,7 +158,7 @@ impl Service {
                 Ok(Identified::Raw(found))
             }
             PresentedDek::Handle(text, claimed) => {
-                let handle = DekHandle::open(&text, self.keys.ring(), &context.caller.name)?;
+                let handle = DekHandle::open(&text, &self.keys.ring(), &context.caller.name)?;
                 pending.record().project_id = Some(handle.project_id.clone());
                 refuse_another_project(claimed.as_ref(), &handle.project_id)?;
                 Ok(Identified::Version(handle.project_id, handle.version))
@@ -222,6 +222,10 @@ impl Service {
                 Err(KeysError::UnknownVersion { newest, .. }) => {
                     deks.newest = Some(newest);
                     deks.versions.insert(version, None);
+                }
+                // Of this version alone: the others open.
+                Err(unusable @ (KeysError::Disabled | KeysError::Destroyed)) => {
+                    deks.unusable.insert(version, Refusal::from(unusable).cause);
                 }
                 Err(other) => return Err(Refusal::from(other).at(name)),
             }

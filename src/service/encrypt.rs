@@ -162,6 +162,6 @@ fn as_policies_see((name, variable): &(VariableName, EncryptVariable)) -> Option
     }
 }
 
-fn under<T>(dek: &ProjectDek, sealed: T) -> Withheld<Encrypted<T>> {
+pub(super) fn under<T>(dek: &ProjectDek, sealed: T) -> Withheld<Encrypted<T>> {
     Withheld::new(Encrypted { sealed, key_version: dek.version(), encrypted_dek: dek.encrypted_dek().clone() })
 }

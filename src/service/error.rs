@@ -50,6 +50,14 @@ pub enum Cause {
     DekReleaseRefused,
     /// The DEK decrypts only.
     DekNotPrimary,
+    /// The version of the DEK is disabled.
+    DekDisabled,
+    /// The version of the DEK is destroyed.
+    DekDestroyed,
+    /// The version is the primary one, and stays enabled.
+    DekPrimary,
+    /// Only a disabled version is destroyed.
+    DekNotDisabled,
     /// 2^32 encryptions.
     DekExhausted,
     /// A DEK of the wrong length, or a row that was altered.
@@ -104,6 +112,10 @@ impl Cause {
             Self::DekHandleInvalid => "dek_handle_invalid",
             Self::DekReleaseRefused => "dek_release_refused",
             Self::DekNotPrimary => "dek_not_primary",
+            Self::DekDisabled => "dek_disabled",
+            Self::DekDestroyed => "dek_destroyed",
+            Self::DekPrimary => "dek_primary",
+            Self::DekNotDisabled => "dek_not_disabled",
             Self::DekExhausted => "dek_exhausted",
             Self::DekCorrupt => "dek_corrupt",
             Self::DecryptFailed => "decrypt_failed",
@@ -132,12 +144,16 @@ impl Cause {
             | Self::DekNotRecognised
             | Self::DekHandleInvalid
             | Self::DekReleaseRefused
+            | Self::DekDisabled
             | Self::ProviderDenied => Outcome::Denied,
             Self::PolicyBusy
             | Self::Envelope(_)
             | Self::UnknownProject
             | Self::UnknownKeyVersion
             | Self::DekNotPrimary
+            | Self::DekDestroyed
+            | Self::DekPrimary
+            | Self::DekNotDisabled
             | Self::DekExhausted
             | Self::DekCorrupt
             | Self::DecryptFailed
@@ -195,6 +211,11 @@ impl From<KeysError> for Refusal {
             KeysError::Corrupt(_) => Cause::DekCorrupt,
             KeysError::CannotOpen(_) => Cause::DecryptFailed,
             KeysError::NotPrimary => Cause::DekNotPrimary,
+            KeysError::Disabled => Cause::DekDisabled,
+            KeysError::Destroyed => Cause::DekDestroyed,
+            KeysError::Primary => Cause::DekPrimary,
+            KeysError::NotDisabled => Cause::DekNotDisabled,
+            KeysError::UnknownKek(_) => Cause::KekUnavailable,
             KeysError::Exhausted => Cause::DekExhausted,
             KeysError::Store(_) => Cause::StoreUnavailable,
             KeysError::Kek(_) => Cause::KekUnavailable,

@@ -29,6 +29,8 @@ pub(super) struct OpeningDeks {
     pub(super) versions: HashMap<KeyVersion, Option<Arc<ProjectDek>>>,
     /// The highest version of the project, once it was asked for: what lies beyond needs no look-up.
     pub(super) newest: Option<KeyVersion>,
+    /// Versions that nothing is to open under.
+    pub(super) unusable: HashMap<KeyVersion, Cause>,
 }
 
 impl OpeningDeks {
@@ -36,7 +38,8 @@ impl OpeningDeks {
         let is_named =
             self.named.as_ref().is_some_and(|named| version.is_none_or(|version| version == named.version()));
         let version = version.unwrap_or(KeyVersion::FIRST);
-        is_named || self.newest.is_some_and(|newest| version > newest) || self.versions.contains_key(&version)
+        let is_known = self.versions.contains_key(&version) || self.unusable.contains_key(&version);
+        is_named || self.newest.is_some_and(|newest| version > newest) || is_known
     }
 
     /// Opens one value under the DEK of its version. One that names no version is of the named DEK, or of version 1.
@@ -51,6 +54,9 @@ impl OpeningDeks {
         version: Option<KeyVersion>,
     ) -> Result<Opened, Refusal> {
         let stored = self.versions.get(&version.unwrap_or(KeyVersion::FIRST));
+        if let Some(cause) = self.unusable.get(&version.unwrap_or(KeyVersion::FIRST)) {
+            return Err((*cause).into());
+        }
         match (&self.named, stored.cloned().flatten()) {
             (Some(named), _) if version.is_none_or(|version| version == named.version()) => {
                 Opened::under(named, permit, name, value)

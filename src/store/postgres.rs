@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Error, PgConnection, Postgres, Row, SqlSafeStr};
+use sqlx::{ConnectOptions, Connection, Error, PgConnection, Postgres, Row};
 
 use super::rows::SqlStore;
-use super::sqlite::newer_schema;
+use super::schema::{migrations, newer_schema};
 use super::{OpenStoreError, StoreError};
 
+/// What it is called.
+pub(super) const KIND: &str = "postgres";
 /// For the connection and all migrations.
 const MIGRATION_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -54,7 +56,7 @@ impl PostgresStore {
             .await
             .map_err(|error| if will_not_pass(&error) { never(error.to_string()) } else { not_now(&error) })?;
         match migrator().run(&pool).await {
-            Ok(()) => Ok(Self { pool, deadline, kind: "postgres", _lock: None }),
+            Ok(()) => Ok(Self { pool, deadline, kind: KIND, _lock: None }),
             Err(MigrateError::VersionMissing(version)) => Err(never(newer_schema(version))),
             Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(not_now(&error)),
             Err(other) => Err(never(other.to_string())),
@@ -73,6 +75,5 @@ fn will_not_pass(error: &Error) -> bool {
 }
 
 fn migrator() -> Migrator {
-    let sql = include_str!("migrations/1-postgres.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(1, "project_dek".into(), MigrationType::Simple, sql, false)])
+    migrations([include_str!("migrations/1-postgres.sql"), include_str!("migrations/2-postgres.sql")])
 }

@@ -3,29 +3,43 @@
 //! Both take `$1` placeholders, `ON CONFLICT` and partial indexes; numbers are 64-bit in both. What writes is fetched with
 //! `fetch_all`: SQLite commits with the last step, and sqlx takes that step, and tells how it went, only when it reads to the end.
 
+mod columns;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
-use origan_codec_host::crypto::{EncryptedDek, Tag};
-use sqlx::{ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, Row, Type};
+use origan_codec_host::crypto::{EncryptedDek, KekId, Tag};
+use sqlx::{ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, Type};
 
-use super::{Canary, DekOrigin, DekRow, DekState, DekStore, ENCRYPTIONS_MAX, StoreError};
+use super::{Canary, DekRow, DekStore, ENCRYPTIONS_MAX, Replacement, RowPlace, StoreError, WalkedRow};
 use crate::names::{KeyVersion, ProjectId};
+use columns::{RowText, dek_row, get, insert, parse_version, replace};
 
-const BY_PRIMARY: &str = "SELECT project_id, version, kek_id, encrypted_dek, fingerprint, row_mac, state, origin, created_at \
-     FROM project_dek WHERE project_id = $1 AND state = 'primary'";
-const BY_VERSION: &str = "SELECT project_id, version, kek_id, encrypted_dek, fingerprint, row_mac, state, origin, created_at \
-     FROM project_dek WHERE project_id = $1 AND version = $2";
-const BY_DIGEST: &str = "SELECT project_id, version, kek_id, encrypted_dek, fingerprint, row_mac, state, origin, created_at \
-     FROM project_dek WHERE encrypted_dek_sha256 = $1";
-const BY_FINGERPRINT: &str = "SELECT project_id, version, kek_id, encrypted_dek, fingerprint, row_mac, state, origin, created_at \
-     FROM project_dek WHERE fingerprint = $1";
-const ANY_ROW: &str = "SELECT project_id, version, kek_id, encrypted_dek, fingerprint, row_mac, state, origin, created_at \
-     FROM project_dek LIMIT 1";
+/// A query for whole rows.
+macro_rules! rows {
+    ($of:literal) => {
+        concat!(
+            "SELECT project_id, version, kek_id, encrypted_dek, fingerprint, row_mac, state, origin, created_at, former_sha256, generation, last_used_at \
+             FROM project_dek ",
+            $of
+        )
+    };
+}
+
+const BY_PRIMARY: &str = rows!("WHERE project_id = $1 AND state = 'primary'");
+const BY_VERSION: &str = rows!("WHERE project_id = $1 AND version = $2");
+const BY_DIGEST: &str = rows!("WHERE encrypted_dek_sha256 = $1");
+const BY_FINGERPRINT: &str = rows!("WHERE fingerprint = $1");
+const ANY_ROW: &str = rows!("LIMIT 1");
+const VERSIONS: &str = rows!("WHERE project_id = $1 ORDER BY version");
+const REWRAPPED_VERSIONS: &str = rows!("WHERE project_id = $1 AND length(former_sha256) > 0 ORDER BY version");
+const NOT_UNDER: &str =
+    rows!("WHERE (project_id, version) > ($1, $2) AND kek_id <> $3 ORDER BY project_id, version LIMIT $4");
+const NOTE_USE: &str = "UPDATE project_dek SET last_used_at = $3 \
+     WHERE project_id = $1 AND version = $2 AND last_used_at < $3 RETURNING version";
+// Heard by other replicas when the transaction commits.
+const ANNOUNCE: &str = "SELECT pg_notify('codec_dek', $1)";
 const NEWEST_VERSION: &str = "SELECT MAX(version) FROM project_dek WHERE project_id = $1";
-const INSERT: &str = "INSERT INTO project_dek \
-     (project_id, version, kek_id, encrypted_dek, encrypted_dek_sha256, fingerprint, row_mac, state, origin, created_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING version";
 const LEASE: &str = "UPDATE project_dek SET encryptions = encryptions + $3 \
      WHERE project_id = $1 AND version = $2 AND encryptions + $3 <= $4 RETURNING encryptions";
 const CANARIES: &str = "SELECT kek_id, sealed FROM kek_canary";
@@ -49,6 +63,7 @@ where
     DB: Database,
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
     for<'q> Option<i64>: Decode<'q, DB> + Type<DB>,
     for<'q> &'q str: Encode<'q, DB> + Type<DB>,
@@ -83,20 +98,77 @@ where
         self.optional_row(query.fetch_optional(&self.pool)).await
     }
 
-    async fn insert(&self, row: &DekRow) -> Result<bool, StoreError> {
-        let (kek_id, encrypted_dek) = (row.kek_id.to_string(), row.encrypted_dek.encode());
-        let query = sqlx::query::<DB>(INSERT)
-            .bind(row.project_id.as_str())
-            .bind(i64::from(row.version.number()))
+    async fn versions(&self, project_id: &ProjectId) -> Result<Vec<DekRow>, StoreError> {
+        let query = sqlx::query::<DB>(VERSIONS).bind(project_id.as_str());
+        self.in_time(query.fetch_all(&self.pool)).await?.iter().map(dek_row::<DB>).collect()
+    }
+
+    async fn rewrapped_versions(&self, project_id: &ProjectId) -> Result<Vec<DekRow>, StoreError> {
+        let query = sqlx::query::<DB>(REWRAPPED_VERSIONS).bind(project_id.as_str());
+        self.in_time(query.fetch_all(&self.pool)).await?.iter().map(dek_row::<DB>).collect()
+    }
+
+    async fn not_under(&self, kek_id: KekId, place: &RowPlace, count: u32) -> Result<Vec<WalkedRow>, StoreError> {
+        let kek_id = kek_id.to_string();
+        let query = sqlx::query::<DB>(NOT_UNDER)
+            .bind(place.project_id.as_str())
+            .bind(place.version)
             .bind(kek_id.as_str())
-            .bind(encrypted_dek.as_str())
-            .bind(row.encrypted_dek.digest().to_vec())
-            .bind(row.fingerprint.to_vec())
-            .bind(row.row_mac.to_vec())
-            .bind(row.state.name())
-            .bind(row.origin.name())
-            .bind(row.created_at_ms);
-        Ok(!self.in_time(query.fetch_all(&self.pool)).await?.is_empty())
+            .bind(i64::from(count));
+        let walked = |row: &DB::Row| {
+            let place = RowPlace { project_id: get::<DB, _>(row, 0)?, version: get::<DB, _>(row, 1)? };
+            Ok(WalkedRow { place, row: dek_row::<DB>(row) })
+        };
+        self.in_time(query.fetch_all(&self.pool)).await?.iter().map(walked).collect()
+    }
+
+    async fn replace_each(&self, replacements: &[Replacement]) -> Result<Vec<bool>, StoreError> {
+        let work = async {
+            let mut transaction = self.pool.begin().await?;
+            let mut done = Vec::with_capacity(replacements.len());
+            for replacement in replacements {
+                done.push(replace(&mut transaction, replacement).await?);
+            }
+            transaction.commit().await?;
+            Ok(done)
+        };
+        self.in_time(work).await
+    }
+
+    async fn change(&self, replacements: &[Replacement], added: Option<&DekRow>) -> Result<bool, StoreError> {
+        let work = async {
+            let mut transaction = self.pool.begin().await?;
+            let mut changed = true;
+            for replacement in replacements {
+                changed &= replace(&mut transaction, replacement).await?;
+            }
+            if let Some(row) = added {
+                changed &= !insert::<DB>(&RowText::of(row)).fetch_all(&mut *transaction).await?.is_empty();
+            }
+            if !changed {
+                // Somebody else was first: nothing of it.
+                transaction.rollback().await?;
+                return Ok(false);
+            }
+            let whose = replacements.first().map(|replacement| &replacement.row).or(added);
+            if let Some(row) = whose.filter(|_| self.kind == super::postgres::KIND) {
+                sqlx::query::<DB>(ANNOUNCE).bind(row.project_id.as_str()).fetch_all(&mut *transaction).await?;
+            }
+            transaction.commit().await?;
+            Ok(true)
+        };
+        self.in_time(work).await
+    }
+
+    async fn note_use(&self, project_id: &ProjectId, version: KeyVersion, now_ms: i64) -> Result<(), StoreError> {
+        let query =
+            sqlx::query::<DB>(NOTE_USE).bind(project_id.as_str()).bind(i64::from(version.number())).bind(now_ms);
+        self.in_time(query.fetch_all(&self.pool)).await.map(|_| ())
+    }
+
+    async fn insert(&self, row: &DekRow) -> Result<bool, StoreError> {
+        let text = RowText::of(row);
+        Ok(!self.in_time(insert::<DB>(&text).fetch_all(&self.pool)).await?.is_empty())
     }
 
     async fn lease(&self, project_id: &ProjectId, version: KeyVersion, count: u64) -> Result<Option<u64>, StoreError> {
@@ -170,42 +242,4 @@ impl<DB: Database> SqlStore<DB> {
     {
         self.in_time(work).await?.as_ref().map(dek_row::<DB>).transpose()
     }
-}
-
-fn dek_row<DB: Database>(row: &DB::Row) -> Result<DekRow, StoreError>
-where
-    for<'q> i64: Decode<'q, DB> + Type<DB>,
-    for<'q> String: Decode<'q, DB> + Type<DB>,
-    for<'q> Vec<u8>: Decode<'q, DB> + Type<DB>,
-    usize: ColumnIndex<DB::Row>,
-{
-    let text = |index| get::<DB, String>(row, index);
-    Ok(DekRow {
-        project_id: text(0)?.parse().map_err(|_| StoreError::Corrupt("project_id"))?,
-        version: parse_version(get::<DB, i64>(row, 1)?)?,
-        kek_id: text(2)?.parse().map_err(|_| StoreError::Corrupt("kek_id"))?,
-        encrypted_dek: EncryptedDek::parse(&text(3)?).map_err(|_| StoreError::Corrupt("encrypted_dek"))?,
-        fingerprint: parse_tag(get::<DB, Vec<u8>>(row, 4)?)?,
-        row_mac: parse_tag(get::<DB, Vec<u8>>(row, 5)?)?,
-        state: DekState::parse(&text(6)?)?,
-        origin: DekOrigin::parse(&text(7)?)?,
-        created_at_ms: get::<DB, i64>(row, 8)?,
-    })
-}
-
-fn get<DB: Database, T>(row: &DB::Row, index: usize) -> Result<T, StoreError>
-where
-    for<'q> T: Decode<'q, DB> + Type<DB>,
-    usize: ColumnIndex<DB::Row>,
-{
-    row.try_get(index).map_err(|_| StoreError::Corrupt("column type"))
-}
-
-fn parse_version(number: i64) -> Result<KeyVersion, StoreError> {
-    let number = u64::try_from(number).map_err(|_| StoreError::Corrupt("version"))?;
-    KeyVersion::try_from(number).map_err(|_| StoreError::Corrupt("version"))
-}
-
-fn parse_tag(bytes: Vec<u8>) -> Result<Tag, StoreError> {
-    bytes.try_into().map_err(|_| StoreError::Corrupt("tag length"))
 }

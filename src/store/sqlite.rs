@@ -5,12 +5,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::Error;
 use sqlx::Sqlite;
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Error, SqlSafeStr};
 
 use super::rows::SqlStore;
+use super::schema::{migrations, newer_schema};
 use super::{OpenStoreError, StoreError};
 
 /// Connections to the file: writers wait for each other anyway.
@@ -57,14 +58,8 @@ impl SqliteStore {
     }
 }
 
-/// What a schema of the future is called in both stores.
-pub(super) fn newer_schema(version: i64) -> String {
-    format!("its schema (migration {version}) is newer than this program; start the newer version of codec")
-}
-
 fn migrator() -> Migrator {
-    let sql = include_str!("migrations/1-sqlite.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(1, "project_dek".into(), MigrationType::Simple, sql, false)])
+    migrations([include_str!("migrations/1-sqlite.sql"), include_str!("migrations/2-sqlite.sql")])
 }
 
 fn lock(path: &Path) -> Result<File, String> {

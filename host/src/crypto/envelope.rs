@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use super::aead::{IV_LEN, TAG_LEN};
+use super::aead::{IV_LEN, RandomnessUnavailable, TAG_LEN};
 
 /// What a v2 value begins with.
 const V2: &str = "v2.";
@@ -142,6 +142,13 @@ impl EncryptedDek {
 
     pub(crate) fn from_sealed(sealed: Vec<u8>) -> Self {
         Self(sealed)
+    }
+
+    /// Nothing, in the form of one: random bytes, which stand where a DEK was destroyed.
+    pub fn of_nothing() -> Result<Self, RandomnessUnavailable> {
+        let mut bytes = vec![0; IV_LEN + TAG_LEN];
+        getrandom::fill(&mut bytes).map_err(|_| RandomnessUnavailable)?;
+        Ok(Self(bytes))
     }
 
     pub(crate) fn sealed(&self) -> &[u8] {

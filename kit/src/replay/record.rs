@@ -6,11 +6,24 @@ use origan_codec_host::plugin::{Attribute, Caller, DeploymentFact, KnownDeployme
 use serde::Deserialize;
 
 /// Operations that policies are asked about.
-pub(super) const JUDGED: [&str; 7] =
-    ["encrypt", "encrypt-all", "decrypt-value", "decrypt-all", "decrypt-dek", "generate-dek", "re-encrypt"];
+pub(super) const JUDGED: [&str; 13] = [
+    "encrypt",
+    "encrypt-all",
+    "decrypt-value",
+    "decrypt-all",
+    "decrypt-dek",
+    "generate-dek",
+    "re-encrypt",
+    "rotate-dek",
+    "rewrap-dek",
+    "rewrap-all",
+    "disable-dek",
+    "enable-dek",
+    "destroy-dek",
+];
 
 /// Kinds of records that are written in the course of an operation, beside its own.
-const IN_THE_COURSE: [&str; 2] = ["DEK_CREATE", "DEK_IMPORT"];
+const IN_THE_COURSE: [&str; 4] = ["DEK_CREATE", "DEK_IMPORT", "DEK_WRAP", "DEK_CHANGE"];
 
 /// What is read of a record. Not every kind has all of it.
 #[derive(Debug, Default, Deserialize)]

@@ -5,7 +5,9 @@
 
 // The actions of this version of the interface: a pattern that stands for none of them is misspelt.
 static const char *const ACTIONS[] = {"encrypt",     "encrypt-all",  "decrypt-value", "decrypt-all",
-                                      "decrypt-dek", "generate-dek", "re-encrypt"};
+                                      "decrypt-dek", "generate-dek", "re-encrypt",    "rotate-dek",
+                                      "rewrap-dek",  "rewrap-all",   "disable-dek",   "enable-dek",
+                                      "destroy-dek"};
 
 static const struct text DEFAULT_ACTION = TEXT("decrypt-all");
 

@@ -3,7 +3,8 @@
 import { parseDuration } from './duration.js';
 
 // The actions of this version of the interface: a pattern that stands for none of them is misspelt.
-const ACTIONS = ['encrypt', 'encrypt-all', 'decrypt-value', 'decrypt-all', 'decrypt-dek', 'generate-dek', 're-encrypt'];
+const ACTIONS = ['encrypt', 'encrypt-all', 'decrypt-value', 'decrypt-all', 'decrypt-dek', 'generate-dek', 're-encrypt',
+  'rotate-dek', 'rewrap-dek', 'rewrap-all', 'disable-dek', 'enable-dek', 'destroy-dek'];
 
 const NOT_A_DURATION = 'is not a duration: a whole number and ms, s, m, h or d, such as "24h"';
 

@@ -10,7 +10,8 @@ from wit_world.exports.settings import Problem
 from durations import parse_duration
 
 # The actions of this version of the interface: a pattern that stands for none of them is misspelt.
-ACTIONS = ["encrypt", "encrypt-all", "decrypt-value", "decrypt-all", "decrypt-dek", "generate-dek", "re-encrypt"]
+ACTIONS = ["encrypt", "encrypt-all", "decrypt-value", "decrypt-all", "decrypt-dek", "generate-dek", "re-encrypt",
+           "rotate-dek", "rewrap-dek", "rewrap-all", "disable-dek", "enable-dek", "destroy-dek"]
 
 CHOICES = {"unknown": ["deny", "allow", "abstain", "warn"], "fresh": ["allow", "abstain"]}
 

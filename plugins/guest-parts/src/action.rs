@@ -6,8 +6,21 @@ use crate::pattern::Pattern;
 use crate::settings::{Problem, Setting};
 
 /// The actions of this version of the interface.
-pub const ACTIONS: [&str; 7] =
-    ["encrypt", "encrypt-all", "decrypt-value", "decrypt-all", "decrypt-dek", "generate-dek", "re-encrypt"];
+pub const ACTIONS: [&str; 13] = [
+    "encrypt",
+    "encrypt-all",
+    "decrypt-value",
+    "decrypt-all",
+    "decrypt-dek",
+    "generate-dek",
+    "re-encrypt",
+    "rotate-dek",
+    "rewrap-dek",
+    "rewrap-all",
+    "disable-dek",
+    "enable-dek",
+    "destroy-dek",
+];
 
 /// A pattern that stands for one of [`ACTIONS`] at least: a misspelt action would be a rule that never applies.
 #[derive(Debug, Clone, PartialEq, Eq)]

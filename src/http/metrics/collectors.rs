@@ -60,7 +60,8 @@ impl Collector for KekFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let Some(service) = self.0.upgrade() else { return Ok(()) };
         // One in memory always does.
-        let Some(kek) = service.keys.ring().outside() else { return Ok(()) };
+        let ring = service.keys.ring();
+        let Some(kek) = ring.outside() else { return Ok(()) };
         let answers = ConstGauge::new(i64::from(kek.last_failure().is_none()));
         let help = "0 while the KEK, which is outside, gives no answer";
         answers.encode(encoder.encode_descriptor("kek_answers", help, None, answers.metric_type())?)

@@ -1,0 +1,4 @@
+ALTER TABLE project_dek
+    ADD COLUMN former_sha256 BYTEA  NOT NULL DEFAULT '',
+    ADD COLUMN generation    BIGINT NOT NULL DEFAULT 1,
+    ADD COLUMN last_used_at  BIGINT NOT NULL DEFAULT 0;

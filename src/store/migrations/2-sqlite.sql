@@ -1,0 +1,3 @@
+ALTER TABLE project_dek ADD COLUMN former_sha256 BLOB    NOT NULL DEFAULT x'';
+ALTER TABLE project_dek ADD COLUMN generation    INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE project_dek ADD COLUMN last_used_at  INTEGER NOT NULL DEFAULT 0;
