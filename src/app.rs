@@ -4,6 +4,8 @@ mod code;
 mod compiler;
 mod dev;
 mod hardening;
+mod kek_dir;
+mod ring;
 mod secrets;
 mod startup;
 
@@ -28,7 +30,8 @@ use code::VouchedCode;
 pub use compiler::{CompilerProcess, compile_stdin};
 pub use dev::DevFiles;
 pub use hardening::{harden_process, lock_memory};
-pub use secrets::{Doors, Secrets, generate_in_a_token, kek_for_command};
+pub use kek_dir::{KekDir, KekUse};
+pub use secrets::{Doors, Secrets, generate_in_a_token, kek_for_command, kek_in};
 pub use startup::{
     journal_settings, open_store, open_store_if_made, open_store_to_read, prepare_folders, ring_for_the_journal,
 };
@@ -147,7 +150,9 @@ pub async fn serve(
                 keep_up(&ready).await;
             };
             let following = edge.plugins.follow(file, &hurry);
-            tokio::join!(working, follow_token_files(&edge, &secrets.doors), following, secrets.kek.keep_looking());
+            let keks = ring::follow(secrets.kek_dir.as_ref(), &secrets.kek, &ready);
+            let looking = secrets.kek.keep_looking();
+            tokio::join!(working, follow_token_files(&edge, &secrets.doors), following, looking, keks);
         }
     });
     let failure = async {

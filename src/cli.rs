@@ -5,6 +5,7 @@
 mod audit;
 mod config;
 mod keys;
+mod rewrap;
 mod serve;
 
 use std::path::PathBuf;
@@ -42,9 +43,11 @@ struct Cli {
 enum Command {
     /// Serve until SIGTERM or SIGINT.
     Serve,
-    /// Keys: make a KEK, list them, take over DEKs.
+    /// Keys: make a KEK, list, add, promote and retire them, take over DEKs.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Wrap every DEK by the primary KEK.
+    Rewrap(rewrap::Rewrap),
     /// The audit journal: verify it, follow it.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -110,6 +113,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let outcome = match cli.command {
         Command::Serve => runtime.block_on(serve::serve(setting)),
         Command::Keys(command) => runtime.block_on(keys::run(command, setting)),
+        Command::Rewrap(command) => runtime.block_on(rewrap::run(command, setting)),
         Command::Audit(command) => runtime.block_on(audit::run(command, &setting)),
         Command::Config(command) => runtime.block_on(config::run(command, setting)),
         Command::CompilePlugin { code_for } => crate::app::compile_stdin(code_for),

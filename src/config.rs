@@ -8,6 +8,7 @@ mod credentials;
 mod defaults;
 mod environment;
 mod key_provider;
+mod keys;
 mod pkcs11;
 mod plugin_checks;
 mod plugins;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use credentials::{CredentialConfig, CredentialKind};
 pub use environment::Environment;
 pub use key_provider::KeyProviderConfig;
+pub use keys::{DekRelease, KekPlace, KeysConfig, UnknownDek};
 pub use pkcs11::Pkcs11Config;
 pub use plugins::{
     ComponentConfig, DefaultDecision, Framing, From as SinkFrom, HttpGrantConfig, Mode, OutputConfig, PluginsConfig,
@@ -115,71 +117,12 @@ pub struct LimitsConfig {
     pub wrong_tokens_per_second: u32,
 }
 
-/// KEK, DEKs and their cache.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct KeysConfig {
-    /// A file that holds the KEK as `KEK_SECRET` would; not both.
-    pub kek_file: Option<PathBuf>,
-    /// A token that holds the KEK, in place of either.
-    pub pkcs11: Option<Pkcs11Config>,
-    /// A plugin that asks a key service, in place of any of them.
-    pub provider: Option<KeyProviderConfig>,
-    /// Where the KEK is that wraps, when there is one in memory and one outside; the other only unwraps.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub primary: Option<KekPlace>,
-    /// What becomes of a DEK that opens under the KEK and that no project owns yet. Default `import`.
-    pub unknown_dek: UnknownDek,
-    /// How `/decrypt-dek` answers. Default `raw`, the contract's.
-    pub dek_release: DekRelease,
-    /// How long a sealed DEK handle is good for. Default 300.
-    pub dek_handle_ttl_s: u64,
-    /// How long an unwrapped DEK is kept. Default 300.
-    pub cache_ttl_s: u64,
-    /// How many are kept. Default 100000.
-    pub cache_entries: u64,
-}
-
-/// Where a KEK is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KekPlace {
-    /// In this process: `KEK_SECRET`, `keys.kek_file`.
-    Memory,
-    /// In a token.
-    Pkcs11,
-    /// Behind a key service.
-    Provider,
-}
-
 /// How values are written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ValuesConfig {
     /// Projects whose values are written in v2 unless a call says otherwise: ids, with `*` for any part. Default none.
     pub v2_projects: Vec<ProjectPattern>,
-}
-
-/// What becomes of a DEK that opens under the KEK and that no project owns yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UnknownDek {
-    /// Becomes the project's that brings it, to decrypt only.
-    Import,
-    /// Refused.
-    Refuse,
-}
-
-/// How `/decrypt-dek` answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DekRelease {
-    /// The DEK itself, as the contract says.
-    Raw,
-    /// A handle that `/decrypt-value` takes and nobody else can use.
-    Sealed,
-    /// 403.
-    Never,
 }
 
 /// Where wrapped DEKs are kept.

@@ -8,6 +8,7 @@ mod cache;
 mod change;
 mod handle;
 mod import;
+mod live_ring;
 mod lookup;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
@@ -15,6 +16,7 @@ mod proof;
 mod provider;
 mod rewrap;
 mod row;
+mod service_key;
 mod source;
 mod standing;
 
@@ -40,12 +42,13 @@ use cache::{DekCache, Epoch};
 pub use change::DekChange;
 pub use handle::{DekHandle, HandleInvalid};
 pub use import::{Imported, Importer};
+pub use live_ring::RingFigures;
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::{Pkcs11Kek, generate_key};
-pub use proof::{KekProofError, check_kek, prove_kek};
+pub use proof::KekProofError;
 pub use provider::ProviderKek;
 pub use rewrap::{Rewrapped, Rewrapper, Walk};
-pub use source::KekSource;
+pub use source::{KekSource, MemoryKeks};
 
 /// Where DEKs come from.
 pub struct Keys {
@@ -54,6 +57,7 @@ pub struct Keys {
     cache: DekCache,
     journal: Arc<Journal>,
     unknown_dek: UnknownDek,
+    ring_figures: RingFigures,
 }
 
 /// One version of a project's DEK, unwrapped and expanded.
@@ -155,7 +159,8 @@ impl Keys {
     /// On a store whose KEK has been proven ([`KekSource::prove`]).
     pub fn new(ring: Arc<KeyRing>, store: Arc<dyn DekStore>, journal: Arc<Journal>, settings: &KeysSettings) -> Self {
         let cache = DekCache::new(settings.cache_entries, settings.cache_ttl);
-        Self { ring: ArcSwap::new(ring), store, cache, journal, unknown_dek: settings.unknown_dek }
+        let ring = ArcSwap::new(ring);
+        Self { ring, store, cache, journal, unknown_dek: settings.unknown_dek, ring_figures: RingFigures::default() }
     }
 
     /// How many unwrapped DEKs are kept.
@@ -176,12 +181,6 @@ impl Keys {
     /// The ring, as it is now.
     pub fn ring(&self) -> Arc<KeyRing> {
         self.ring.load_full()
-    }
-
-    /// Puts `ring` in the place of the one before; it has been proven. What was unwrapped under that is let go.
-    pub fn replace_ring(&self, ring: Arc<KeyRing>) {
-        self.ring.store(ring);
-        self.cache.invalidate_all();
     }
 
     /// Another replica has changed the DEKs of `project_id`.

@@ -185,7 +185,7 @@ pub trait DekStore: Send + Sync {
     /// Adds the canary that comes in this place, from 1, unless the place is taken or the KEK has one.
     async fn insert_canary(&self, canary: &Canary, place: usize) -> Result<(), StoreError>;
 
-    /// Any one row, if there is one.
+    /// Any one row that is not destroyed, if there is one.
     async fn any_row(&self) -> Result<Option<DekRow>, StoreError>;
 
     /// How many rows there are, by KEK.

@@ -56,7 +56,7 @@ fn the_sample_configuration_is_the_defaults_and_shows_every_key() {
             keys(section, &table.keys().map(String::as_str).collect::<Vec<_>>());
         }
     }
-    keys("keys", &["kek_file", "primary"]);
+    keys("keys", &["kek_file", "kek_dir", "primary"]);
     keys("store", &["url"]);
     keys("deployments", &["url"]);
     keys("audit", &["dir"]);

@@ -63,7 +63,9 @@ async fn a_wrong_kek_is_not_ready_loud_and_writes_nothing() {
     let status = wrong.client.get("/status").await.ok();
     assert_eq!(status["ready"], false);
     assert!(
-        status["waitingFor"].as_str().is_some_and(|cause| cause.contains("is not the one this store was made with"))
+        status["waitingFor"]
+            .as_str()
+            .is_some_and(|cause| cause.contains("is not the KEK that this store was made with"))
     );
     assert!(wrong.log().contains("NOT READY"));
     assert_eq!(wrong.records().len(), records);

@@ -26,6 +26,7 @@ mod interop;
 mod journal;
 mod journal_faults;
 mod kek;
+mod kek_ring;
 mod key_provider_backends;
 mod key_provider_faults;
 mod key_providers;

@@ -85,6 +85,7 @@ impl DevFiles {
     pub fn fill(&self, environment: &mut Environment, config: &Config) -> anyhow::Result<()> {
         if environment.kek_secret.is_none()
             && config.keys.kek_file.is_none()
+            && config.keys.kek_dir.is_none()
             && config.keys.pkcs11.is_none()
             && config.keys.provider.is_none()
         {

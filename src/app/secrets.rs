@@ -4,14 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use origan_codec_host::crypto::{Kek, KeyRing, ServiceToken};
+use origan_codec_host::crypto::{Kek, ServiceToken};
 use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::compiler::CompilerProcess;
+use super::kek_dir::KekDir;
 use crate::caller::{Action, Caller, Callers, Method, SHARED_CALLER, TokenDigest};
 use crate::config::{CallerConfig, Config, ConfigError, Environment, KekPlace, Pkcs11Config};
-use crate::keys::KekSource;
+use crate::keys::{KekSource, MemoryKeks};
 use crate::plugins::Plugins;
 
 /// A shared token shorter than this gets a warning: 32 base64 characters are 192 bits.
@@ -25,6 +26,8 @@ const NO_PKCS11: &str = "this codec was built without PKCS#11; build it with `ca
 pub struct Secrets {
     /// Where the KEK is.
     pub kek: KekSource,
+    /// Where they are read again, if that is a folder.
+    pub kek_dir: Option<KekDir>,
     /// Who may come in.
     pub doors: Doors,
 }
@@ -42,7 +45,7 @@ impl Secrets {
         let shared = environment.service_token.as_ref().map(shared_token).transpose()?;
         let doors = Doors { shared, callers: config.callers.clone() };
         doors.open()?;
-        Ok(Self { kek, doors })
+        Ok(Self { kek, kek_dir: config.keys.kek_dir.as_deref().map(KekDir::at), doors })
     }
 
     /// The KEK alone.
@@ -54,30 +57,46 @@ impl Secrets {
         };
         match (outside, in_memory(config, environment)?) {
             (None, None) => {
-                let message = "is not set, nor keys.kek_file, nor keys.pkcs11, nor keys.provider; `codec keys generate` makes one";
+                let message = "is not set, nor keys.kek_file, nor keys.kek_dir, nor keys.pkcs11, nor keys.provider; `codec keys generate` makes one";
                 Err(ConfigError::Variable { name: "KEK_SECRET", message: message.into() })
             }
             (Some(outside), None) => Ok(outside),
-            (Some(outside), Some((_, kek))) => Ok(outside.beside(kek, config.keys.primary == Some(KekPlace::Memory))),
-            (None, Some((key, kek))) => {
-                let ring = KeyRing::new(&kek, &[]).map_err(|error| ConfigError::value(key, error.to_string()))?;
-                Ok(KekSource::Memory(Arc::new(ring)))
-            }
+            (Some(outside), Some(keks)) => Ok(outside.beside(keks, config.keys.primary == Some(KekPlace::Memory))),
+            (None, Some(keks)) => Ok(KekSource::in_memory(keks)),
         }
     }
 }
 
-/// The KEK in memory, if one is given, and by what.
-fn in_memory(config: &Config, environment: &Environment) -> Result<Option<(String, Kek)>, ConfigError> {
-    let (key, text) = match (&config.keys.kek_file, &environment.kek_secret) {
-        (Some(path), _) => (format!("keys.kek_file {}", path.display()), read_secret(path)?),
-        (None, Some(text)) => ("KEK_SECRET".to_owned(), text.clone()),
-        (None, None) => return Ok(None),
-    };
-    match Kek::parse_base64(&text) {
-        Ok(kek) => Ok(Some((key, kek))),
-        Err(error) => Err(ConfigError::value(key, error.to_string())),
+/// The KEKs in memory, if any are given.
+fn in_memory(config: &Config, environment: &Environment) -> Result<Option<MemoryKeks>, ConfigError> {
+    if let Some(dir) = &config.keys.kek_dir {
+        return KekDir::at(dir).read().map(|(keks, _)| Some(keks));
     }
+    if let Some(path) = &config.keys.kek_file {
+        let key = format!("keys.kek_file {}", path.display());
+        return parse_kek(key, &read_secret(path)?).map(|kek| Some(kek.into()));
+    }
+    let Some(text) = &environment.kek_secret else { return Ok(None) };
+    let mut keks = MemoryKeks::from(parse_kek("KEK_SECRET".to_owned(), text)?);
+    let retained = environment.kek_secret_retained.as_ref();
+    for (index, text) in retained.iter().flat_map(|texts| texts.split_whitespace()).enumerate() {
+        let key = format!("KEK_SECRET_RETAINED, number {}", index + 1);
+        let kek = parse_kek(key.clone(), text)?;
+        if keks.unwrapping().any(|known| known.id() == kek.id()) {
+            return Err(ConfigError::value(key, "is given twice"));
+        }
+        keks.retained.push(kek);
+    }
+    Ok(Some(keks))
+}
+
+/// The KEK that a file holds.
+pub fn kek_in(path: &Path) -> Result<Kek, ConfigError> {
+    parse_kek(path.display().to_string(), &read_secret(path)?)
+}
+
+fn parse_kek(key: String, text: &str) -> Result<Kek, ConfigError> {
+    Kek::parse_base64(text).map_err(|error| ConfigError::value(key, error.to_string()))
 }
 
 /// The KEK for a command that has no callers: where it is behind a key service, with the plugin that asks for it.
@@ -137,7 +156,7 @@ fn generated(_pkcs11: &Pkcs11Config, _environment: &Environment) -> Result<Strin
 #[cfg(feature = "pkcs11")]
 fn in_a_token(pkcs11: &Pkcs11Config, environment: &Environment) -> Result<KekSource, ConfigError> {
     let kek = crate::keys::Pkcs11Kek::new(pkcs11, environment.pkcs11_pin.clone())?;
-    Ok(KekSource::Token(Arc::new(kek)))
+    Ok(KekSource::in_a_token(Arc::new(kek)))
 }
 
 #[cfg(not(feature = "pkcs11"))]

@@ -50,8 +50,8 @@ impl Startup {
         code: Arc<VouchedCode>,
         tell: watch::Sender<String>,
     ) -> Self {
-        if let KekSource::Memory(ring) = &kek {
-            code.vouch(ring.code_key());
+        if let Some(key) = kek.code_key() {
+            code.vouch(key);
         }
         let (policies, providers) = (plugins.policies().clone(), plugins.providers().clone());
         let deployments = Some(deployments);
@@ -164,8 +164,8 @@ pub async fn open_store_if_made(config: &Config) -> Result<Option<Arc<dyn DekSto
 
 /// The ring under which the journal is read.
 pub async fn ring_for_the_journal(config: &Config, kek: &KekSource) -> anyhow::Result<Arc<KeyRing>> {
-    if let KekSource::Memory(ring) = kek {
-        return Ok(ring.clone());
+    if let Some(ring) = kek.ring_in_memory()? {
+        return Ok(ring);
     }
     let store = open_store_to_read(config).await.context("the key of the journal lies in the store")?;
     Ok(kek.open(&*store).await?)

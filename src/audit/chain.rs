@@ -94,6 +94,11 @@ impl ChainEnd {
         self.last
     }
 
+    /// What comes from now on is signed by `key`: only where a segment begins.
+    pub(super) fn rekey(&mut self, key: MacKey) {
+        self.key = key;
+    }
+
     /// Goes back to `last`: what came after was not made durable.
     pub(super) fn rewind(&mut self, last: Position) {
         self.last = last;

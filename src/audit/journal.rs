@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use origan_codec_host::crypto::{KeyRing, RandomnessUnavailable};
+use origan_codec_host::crypto::{KekId, KeyRing, MacKey, RandomnessUnavailable};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -120,6 +120,8 @@ enum Message {
     Record { body: Vec<u8>, answer: Option<oneshot::Sender<Result<Receipt, AuditUnavailable>>> },
     /// See whether records can be written again.
     Retry,
+    /// A new segment, signed by this key of that KEK.
+    Rekey(KekId, MacKey),
 }
 
 impl Journal {
@@ -171,6 +173,16 @@ impl Journal {
             writer,
             _lock: lock,
         }))
+    }
+
+    /// Has what comes from now on signed by the primary of `ring`, in a new segment: a KEK that is retired is needed for what is older alone.
+    pub fn rekey(&self, ring: &KeyRing) {
+        let kek_id = ring.primary_id();
+        let Some(key) = ring.journal_key(kek_id, &self.chain.to_string()) else { return };
+        // Where the queue is full, or ended, segments go on under the KEK before until the next start.
+        if let Ok(place) = self.queue.push(Message::Rekey(kek_id, key)) {
+            self.queue.hurry(place);
+        }
     }
 
     /// Begins a record.

@@ -1,5 +1,7 @@
 //! `codec keys`.
 
+mod kek_dir;
+
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -32,6 +34,12 @@ pub(super) enum Command {
     Generate(Generate),
     /// Say which KEKs there are, where, which of them wraps, and how many DEKs each holds. Beside a process that serves, if need be.
     List,
+    /// Put a new KEK into the folder `keys.kek_dir`, as one that only unwraps until it is promoted; as primary, if it is the first.
+    Add(Add),
+    /// Have a KEK of that folder wrap from now on; the one that did so only unwraps. Once every replica lists it.
+    Promote(Named),
+    /// Have a KEK of that folder neither wrap nor unwrap any more. Refused while rows need it.
+    Retire(Named),
     /// Take over the DEKs that a table of another database holds, as `project.encrypted_dek` of the platform does.
     ImportDeks(ImportDeks),
 }
@@ -50,6 +58,21 @@ impl Generate {
     pub(super) fn is_in_a_token(&self) -> bool {
         self.pkcs11
     }
+}
+
+#[derive(Args)]
+pub(super) struct Add {
+    /// What it is called: the name of its file.
+    name: String,
+    /// Take it from this file, rather than make one.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(super) struct Named {
+    /// By its name or its id.
+    kek: String,
 }
 
 #[derive(Args)]
@@ -97,6 +120,9 @@ pub(super) async fn run(command: Command, setting: Setting) -> anyhow::Result<Ex
         Command::Generate(command) if command.pkcs11 => generate_in_a_token(&setting),
         Command::Generate(command) => generate(&command),
         Command::List => list(&setting).await,
+        Command::Add(command) => kek_dir::add(&command, &setting),
+        Command::Promote(command) => kek_dir::promote(&command, &setting),
+        Command::Retire(command) => kek_dir::retire(&command, &setting).await,
         Command::ImportDeks(command) => import_deks(command, setting).await,
     }
 }
@@ -111,6 +137,9 @@ async fn list(setting: &Setting) -> anyhow::Result<ExitCode> {
         let (id, place) = (id.to_string(), outside.map_or_else(|| "memory".to_owned(), |kek| kek.name()));
         println!("{id}  {says_primary:<8}  {:>9} DEKs  {place}", rows.remove(&id).unwrap_or_default());
         says_primary = "retained";
+    }
+    for id in ring.retired_ids().map(|id| id.to_string()) {
+        println!("{id}  retired   {:>9} DEKs  memory", rows.remove(&id).unwrap_or_default());
     }
     for (id, count) in &rows {
         println!("{id}  MISSING   {count:>9} DEKs  not configured: they do not open");

@@ -1,6 +1,6 @@
 //! What a configuration must not say, and how that is told.
 
-use super::{CallerConfig, Config, ConfigError, Environment, KekPlace, KeysConfig};
+use super::{CallerConfig, Config, ConfigError, Environment};
 use crate::caller::{OPERATOR, ParseTokenDigestError, SHARED_CALLER, TokenDigest};
 
 /// Records that may wait at once, at the most.
@@ -12,6 +12,16 @@ impl Config {
     pub(super) fn refuse_contradictions(&self, environment: &Environment) -> Result<(), ConfigError> {
         if self.keys.kek_file.is_some() && environment.kek_secret.is_some() {
             return Err(ConfigError::value("keys.kek_file", "KEK_SECRET is set too; give the KEK once"));
+        }
+        if self.keys.kek_dir.is_some() && (self.keys.kek_file.is_some() || environment.kek_secret.is_some()) {
+            return Err(ConfigError::value(
+                "keys.kek_dir",
+                "KEK_SECRET or keys.kek_file is set too; give the KEK once",
+            ));
+        }
+        if environment.kek_secret_retained.is_some() && environment.kek_secret.is_none() {
+            let message = "is set, and KEK_SECRET is not: files have keys.kek_dir for several KEKs".into();
+            return Err(ConfigError::Variable { name: "KEK_SECRET_RETAINED", message });
         }
         self.keys.refuse_contradictions(environment)?;
         if let Some(pkcs11) = &self.keys.pkcs11 {
@@ -67,41 +77,6 @@ impl Config {
             }
         }
         self.refuse_plugins()
-    }
-}
-
-impl KeysConfig {
-    /// One KEK; or one in memory and one outside, and which of them is primary.
-    fn refuse_contradictions(&self, environment: &Environment) -> Result<(), ConfigError> {
-        let outside = match (&self.pkcs11, &self.provider) {
-            (Some(_), Some(_)) => {
-                return Err(ConfigError::value("keys.provider", "keys.pkcs11 is set too; give the KEK once"));
-            }
-            (Some(_), None) => Some(("keys.pkcs11", KekPlace::Pkcs11)),
-            (None, Some(_)) => Some(("keys.provider", KekPlace::Provider)),
-            (None, None) => None,
-        };
-        let in_memory = match (&self.kek_file, &environment.kek_secret) {
-            (Some(_), _) => Some("keys.kek_file"),
-            (None, Some(_)) => Some("KEK_SECRET"),
-            (None, None) => None,
-        };
-        match (outside, in_memory, self.primary) {
-            (Some((key, _)), Some(other), None) => {
-                let message =
-                    format!("{other} is set too; give the KEK once, or say by keys.primary which of them wraps");
-                Err(ConfigError::value(key, message))
-            }
-            (_, None, Some(KekPlace::Memory)) => {
-                Err(ConfigError::value("keys.primary", "there is no KEK in memory: KEK_SECRET, keys.kek_file"))
-            }
-            (outside, _, Some(place @ (KekPlace::Pkcs11 | KekPlace::Provider)))
-                if outside.is_none_or(|(_, is)| is != place) =>
-            {
-                Err(ConfigError::value("keys.primary", "there is no such KEK: keys.pkcs11, keys.provider"))
-            }
-            _ => Ok(()),
-        }
     }
 }
 

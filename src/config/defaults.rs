@@ -62,6 +62,7 @@ impl Default for KeysConfig {
     fn default() -> Self {
         Self {
             kek_file: None,
+            kek_dir: None,
             pkcs11: None,
             provider: None,
             primary: None,

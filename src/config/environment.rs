@@ -10,6 +10,8 @@ use super::{Config, ConfigError};
 pub struct Environment {
     /// `KEK_SECRET`: the KEK, base64 of 32 bytes.
     pub kek_secret: Option<Zeroizing<String>>,
+    /// `KEK_SECRET_RETAINED`: KEKs that only unwrap, in the same form, white space between them.
+    pub kek_secret_retained: Option<Zeroizing<String>>,
     /// `CODEC_PKCS11_PIN`: the PIN of the token that holds the KEK.
     pub pkcs11_pin: Option<Zeroizing<String>>,
     /// `INTERNAL_SERVICE_TOKEN`: the token that every service of the platform shares.
@@ -35,6 +37,7 @@ impl Environment {
         });
         Ok(Self {
             kek_secret: variable("KEK_SECRET")?.map(Zeroizing::new),
+            kek_secret_retained: variable("KEK_SECRET_RETAINED")?.map(Zeroizing::new),
             pkcs11_pin: variable("CODEC_PKCS11_PIN")?.map(Zeroizing::new),
             service_token: variable("INTERNAL_SERVICE_TOKEN")?.map(ServiceToken::new),
             listen: listen.transpose()?,

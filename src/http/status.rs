@@ -61,6 +61,10 @@ fn write_service(
     json.nested("kek", |json| {
         json.text("primary", &ring.primary_id().to_string());
         json.number("inRing", ring.kek_ids().count() as u64);
+        json.number("retired", ring.retired_ids().count() as u64);
+        if let Some(failure) = service.keys.ring_figures().failure() {
+            json.text("ringFailure", &failure);
+        }
         json.text("location", ring.primary_outside().map_or("memory", |kek| kek.kind()));
         if let Some(kek) = ring.outside() {
             json.text("name", &kek.name());

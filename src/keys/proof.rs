@@ -1,27 +1,16 @@
 //! Is this the KEK that the store was made with? A wrong one must never write a DEK.
 
-use origan_codec_host::crypto::{
-    KekId, KekUnavailable, KeyRing, RandomnessUnavailable, RingError, UnwrapError, WrapError,
-};
+use origan_codec_host::crypto::{Kek, KekId, KekUnavailable, KeyRing, RandomnessUnavailable, RingError, WrapError};
 
-use super::row::dek_context;
 use crate::store::{Canary, DekStore, StoreError};
 
 /// The KEK is not proven.
 #[derive(Debug, thiserror::Error)]
 pub enum KekProofError {
-    /// The store was made with another one.
-    #[error("KEK {ours} is not the one this store was made with ({theirs}); give the right one")]
-    WrongKek {
-        /// The one at hand.
-        ours: KekId,
-        /// Those the store knows.
-        theirs: String,
-    },
-    /// The same of a KEK that is outside: no service key of the store's opens under it.
+    /// The store was made with another one: it knows none of them.
     #[error("{ours} is not the KEK that this store was made with ({theirs}); give the right one")]
-    WrongOutsideKek {
-        /// The one at hand.
+    WrongKek {
+        /// Those at hand.
         ours: String,
         /// Those the store knows.
         theirs: String,
@@ -40,7 +29,7 @@ pub enum KekProofError {
     },
     /// Rows are under a KEK that was taken out of the configuration.
     #[error(
-        "{rows} DEKs are under KEK {kek_id}, which is not configured any more; give it too, and say by keys.primary which one wraps"
+        "{rows} DEKs are under KEK {kek_id}, which is not configured any more; give it too, as one that only unwraps"
     )]
     Orphans {
         /// Which.
@@ -77,49 +66,27 @@ impl From<WrapError> for KekProofError {
     }
 }
 
-/// No row is left behind: a store that has seen several KEKs may hold rows of each.
+/// No row is left behind: a store that has seen several KEKs may hold rows of each. Every KEK has a canary before anything is under it.
 pub(super) async fn refuse_orphans(
     store: &dyn DekStore,
+    canaries: &[Canary],
     in_ring: impl Iterator<Item = KekId>,
 ) -> Result<(), KekProofError> {
-    let in_ring: Vec<String> = in_ring.map(|id| id.to_string()).collect();
+    let in_ring: Vec<KekId> = in_ring.collect();
+    if canaries.iter().all(|canary| in_ring.contains(&canary.kek_id)) {
+        return Ok(());
+    }
+    let in_ring: Vec<String> = in_ring.iter().map(KekId::to_string).collect();
     let orphans = store.rows_by_kek().await?.into_iter().find(|(kek_id, _)| !in_ring.contains(kek_id));
     orphans.map_or(Ok(()), |(kek_id, rows)| Err(KekProofError::Orphans { kek_id, rows }))
 }
 
-/// As [`prove_kek`], without leaving anything: a store that has no canary yet is as good as any.
-pub async fn check_kek(store: &dyn DekStore, ring: &KeyRing) -> Result<(), KekProofError> {
-    if store.canaries().await?.is_empty() { Ok(()) } else { prove_kek(store, ring).await }
-}
-
-/// Opens the primary KEK's canary; leaves one if the store is empty.
-pub async fn prove_kek(store: &dyn DekStore, ring: &KeyRing) -> Result<(), KekProofError> {
-    let ours = ring.primary_id();
-    let known = store.canaries().await?;
-    if known.is_empty() {
-        // Rows without a canary: somebody took it away. Their KEK ids still tell.
-        if let Some(row) = store.any_row().await? {
-            match ring.unwrap_dek(row.kek_id, &row.encrypted_dek, dek_context(&row.project_id, row.version)).await {
-                Ok(_) => {}
-                Err(UnwrapError::Unavailable(why)) => return Err(why.into()),
-                Err(_) => return Err(KekProofError::WrongKek { ours, theirs: row.kek_id.to_string() }),
-            }
-        }
-        store.insert_canary(&Canary { kek_id: ours, sealed: ring.seal_canary()? }, 1).await?;
-    }
-    // Read back: another replica may have been first, with another KEK.
-    let known = store.canaries().await?;
-    if is_known(ring, &known)? { Ok(()) } else { Err(KekProofError::WrongKek { ours, theirs: ids_of(&known) }) }
-}
-
-/// Whether the store has the canary of `ring`'s primary KEK. One that does not open is an error.
-pub(super) fn is_known(ring: &KeyRing, canaries: &[Canary]) -> Result<bool, KekProofError> {
-    let id = ring.primary_id();
-    match canaries.iter().find(|canary| canary.kek_id == id) {
-        None => Ok(false),
-        Some(canary) if ring.canary_opens(id, canary.sealed.clone()) => Ok(true),
-        Some(_) => Err(KekProofError::CanaryDoesNotOpen(id)),
-    }
+/// Whether the store has the canary of `kek`. One that does not open is an error.
+pub(super) fn is_known(kek: &Kek, canaries: &[Canary]) -> Result<bool, KekProofError> {
+    let id = kek.id();
+    let Some(canary) = canaries.iter().find(|canary| canary.kek_id == id) else { return Ok(false) };
+    let ring = KeyRing::new(kek, &[])?;
+    if ring.canary_opens(id, canary.sealed.clone()) { Ok(true) } else { Err(KekProofError::CanaryDoesNotOpen(id)) }
 }
 
 /// The KEKs that the store knows, for operators.

@@ -1,19 +1,21 @@
-//! Where the KEK is, and how a key ring comes of it.
+//! Where the KEKs are, and how a key ring comes of them: in memory any number, and one outside. One of them is primary.
 //!
-//! In memory, the KEK is all that a ring takes. An outside one needs its service key too, which lies in the store, in the canary's
-//! row, so that the database makes both come into being at once or not at all:
-//!
-//! `sealed = "service-key/v1" ‖ length(wrapped) u16 ‖ wrapped ‖ canary`
+//! In memory, the KEK is all that a ring takes. An outside one needs its [service key](super::service_key) too, which lies in the store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use origan_codec_host::crypto::{
-    Kek, KekId, KekUnavailable, KeyRing, OutsideKek, OutsideUnwrapError, RingKek, ServiceKey,
+    CannotOpen, Kek, KekId, KekUnavailable, KeyRing, MacKey, OutsideKek, OutsideUnwrapError, RingKek, ServiceKey,
+    UnwrapError,
 };
 
-use super::proof::{KekProofError, check_kek, ids_of, is_known, prove_kek, refuse_orphans};
+use super::proof::{KekProofError, ids_of, is_known, refuse_orphans};
 use super::provider::ProviderKek;
+use super::row::dek_context;
+use super::service_key;
 use crate::config::{ConfigError, KeyProviderConfig};
 use crate::plugins::KeyWrapping;
 use crate::store::{Canary, DekStore};
@@ -21,113 +23,230 @@ use crate::store::{Canary, DekStore};
 /// How often a key service that gives no answer is asked whether it is there again, when nobody else asks; its breaker may say no.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Looks at the store, while KEKs join it.
-const JOIN_ATTEMPTS: u32 = 8;
-/// Before what an outside KEK leaves in a canary's row.
-const OUTSIDE: &[u8] = b"service-key/v1";
+const JOIN_ATTEMPTS: u32 = 32;
 
-/// Where the KEK is.
+/// Where the KEKs are. Clones are the same.
 #[derive(Clone)]
-pub enum KekSource {
-    /// In this process. The ring is made of it alone.
-    Memory(Arc<KeyRing>),
+pub struct KekSource {
+    memory: Arc<ArcSwapOption<MemoryKeks>>,
+    outside: Option<Outside>,
+    is_memory_primary: bool,
+}
+
+/// KEKs whose bytes are here.
+pub struct MemoryKeks {
+    /// The one that wraps, unless one outside does.
+    pub primary: Kek,
+    /// Those that unwrap.
+    pub retained: Vec<Kek>,
+    /// Those by which only the journal is read.
+    pub retired: Vec<Kek>,
+}
+
+/// A KEK that is outside.
+#[derive(Clone)]
+enum Outside {
     /// In a token.
     Token(Arc<dyn OutsideKek>),
     /// Behind a key service: the KEK, and the place of the plugin that asks for it.
     Provider(Arc<ProviderKek>, Arc<KeyWrapping>),
-    /// One outside and one in memory: one of them is primary, the other only unwraps.
-    Both(Arc<Both>),
 }
 
-/// Two KEKs.
-pub struct Both {
-    memory: Kek,
-    outside: KekSource,
-    is_memory_primary: bool,
+impl MemoryKeks {
+    /// All that unwrap, the primary first.
+    pub fn unwrapping(&self) -> impl Iterator<Item = &Kek> {
+        std::iter::once(&self.primary).chain(&self.retained)
+    }
+
+    /// Which they are, and for what.
+    fn ids(&self) -> (KekId, BTreeSet<KekId>, BTreeSet<KekId>) {
+        let ids = |keks: &[Kek]| keks.iter().map(Kek::id).collect();
+        (self.primary.id(), ids(&self.retained), ids(&self.retired))
+    }
 }
 
-/// The KEK, to whoever has to wait for it.
-enum Place<'a> {
-    Here(&'a Arc<KeyRing>),
-    Outside(Arc<dyn OutsideKek>),
-    Both(&'a Both, Arc<dyn OutsideKek>),
+impl From<Kek> for MemoryKeks {
+    fn from(kek: Kek) -> Self {
+        Self { primary: kek, retained: Vec::new(), retired: Vec::new() }
+    }
 }
 
 impl KekSource {
+    /// In this process.
+    pub fn in_memory(keks: MemoryKeks) -> Self {
+        Self { memory: Arc::new(ArcSwapOption::from_pointee(keks)), outside: None, is_memory_primary: true }
+    }
+
+    /// In a token.
+    pub fn in_a_token(kek: Arc<dyn OutsideKek>) -> Self {
+        Self { memory: Arc::default(), outside: Some(Outside::Token(kek)), is_memory_primary: false }
+    }
+
     /// Behind the key service that `config` names. Nothing is asked before its plugin is live.
     pub fn behind(config: &KeyProviderConfig) -> Self {
         let place = KeyWrapping::new(&config.name);
-        Self::Provider(ProviderKek::new(&place, config), place)
+        let outside = Some(Outside::Provider(ProviderKek::new(&place, config), place));
+        Self { memory: Arc::default(), outside, is_memory_primary: false }
+    }
+
+    /// This one, which is outside, and `memory` beside it.
+    pub fn beside(self, memory: MemoryKeks, is_memory_primary: bool) -> Self {
+        Self { is_memory_primary, ..self.with_memory(memory) }
+    }
+
+    /// This one with other KEKs in memory; this one stays as it is.
+    pub fn with_memory(&self, memory: MemoryKeks) -> Self {
+        Self { memory: Arc::new(ArcSwapOption::from_pointee(memory)), ..self.clone() }
+    }
+
+    /// Takes over the KEKs in memory of `proven`, here and in all clones.
+    pub fn become_like(&self, proven: &Self) {
+        self.memory.store(proven.memory.load_full());
+    }
+
+    /// Whether its KEKs in memory are `memory`.
+    pub fn has(&self, memory: &MemoryKeks) -> bool {
+        self.memory.load().as_ref().is_some_and(|ours| ours.ids() == memory.ids())
     }
 
     /// The place of the key provider, if there is to be one.
     pub fn key_provider(&self) -> Option<Arc<KeyWrapping>> {
-        match self {
-            Self::Provider(_, place) => Some(place.clone()),
-            Self::Both(both) => both.outside.key_provider(),
-            Self::Memory(_) | Self::Token(_) => None,
+        match &self.outside {
+            Some(Outside::Provider(_, place)) => Some(place.clone()),
+            Some(Outside::Token(_)) | None => None,
         }
     }
 
-    /// This one, which is outside, and `memory` beside it.
-    pub fn beside(self, memory: Kek, is_memory_primary: bool) -> Self {
-        Self::Both(Arc::new(Both { memory, outside: self, is_memory_primary }))
-    }
-
-    fn place(&self) -> Place<'_> {
-        match self {
-            Self::Memory(ring) => Place::Here(ring),
-            Self::Token(kek) => Place::Outside(kek.clone()),
-            Self::Provider(kek, _) => Place::Outside(kek.clone()),
-            Self::Both(both) => match both.outside.place() {
-                Place::Outside(outside) => Place::Both(both, outside),
-                other => other,
-            },
+    fn outside(&self) -> Option<Arc<dyn OutsideKek>> {
+        match &self.outside {
+            None => None,
+            Some(Outside::Token(kek)) => Some(kek.clone()),
+            Some(Outside::Provider(kek, _)) => Some(kek.clone()),
         }
     }
 
-    /// The ring for `store`, proven to be the one it was made with. A store that is empty is made with this KEK.
+    /// The key that vouches for plugins' compiled code, if it is here before anything has been proven.
+    pub fn code_key(&self) -> Option<MacKey> {
+        let memory = self.memory.load_full().filter(|_| self.is_memory_primary)?;
+        Some(KeyRing::of(RingKek::in_memory(&memory.primary), []).ok()?.code_key())
+    }
+
+    /// The ring for `store`, proven to be the one it was made with. A store that is empty is made with these KEKs; one that is new to it
+    /// joins those that it knows.
     pub async fn prove(&self, store: &dyn DekStore) -> Result<Arc<KeyRing>, KekProofError> {
-        let ring = match self.place() {
-            Place::Here(ring) => prove_kek(store, ring).await.map(|()| ring.clone())?,
-            Place::Outside(kek) => found_or_open(&kek, store).await?,
-            Place::Both(both, outside) => both.ring(&outside, store, true).await?,
-        };
-        if store.canaries().await?.len() > 1 {
-            refuse_orphans(store, ring.kek_ids()).await?;
-        }
-        Ok(ring)
+        self.joined(store, true).await
     }
 
     /// As [`KekSource::prove`], without leaving anything. With a store that is empty, or not made yet, any KEK does; an outside
     /// one has a service key then that nobody will see again.
     pub async fn check(&self, store: Option<&dyn DekStore>) -> Result<Arc<KeyRing>, KekProofError> {
-        match (self.place(), store) {
-            (Place::Here(ring), None) => Ok(ring.clone()),
-            (Place::Here(ring), Some(store)) => check_kek(store, ring).await.map(|()| ring.clone()),
-            (Place::Outside(kek), Some(store)) if !store.canaries().await?.is_empty() => open(&kek, store).await,
-            (Place::Outside(kek), _) => ring_at(&kek, &ServiceKey::generate()?),
-            (Place::Both(both, outside), Some(store)) => both.ring(&outside, store, false).await,
-            (Place::Both(both, outside), None) => both.ring_of(&outside, &ServiceKey::generate()?),
+        match store {
+            Some(store) => self.joined(store, false).await,
+            None => self.ring(Some(&ServiceKey::generate()?)),
         }
     }
 
-    /// The ring for reading what was written under it: where the KEK is outside, `store` has the service key. Leaves nothing.
+    /// The ring for reading what was written under it: where a KEK is outside, `store` has the service key. Leaves nothing.
     pub async fn open(&self, store: &dyn DekStore) -> Result<Arc<KeyRing>, KekProofError> {
-        match self.place() {
-            Place::Here(ring) => Ok(ring.clone()),
-            Place::Outside(kek) => open(&kek, store).await,
-            Place::Both(both, outside) => both.ring(&outside, store, false).await,
+        match self.ring_in_memory()? {
+            Some(ring) => Ok(ring),
+            None if store.canaries().await?.is_empty() => Err(self.wrong(&[])),
+            None => self.joined(store, false).await,
         }
+    }
+
+    /// The ring, where no KEK is outside. Nothing is proven.
+    pub fn ring_in_memory(&self) -> Result<Option<Arc<KeyRing>>, KekProofError> {
+        if self.outside.is_none() { self.ring(None).map(Some) } else { Ok(None) }
+    }
+
+    /// The ring, each KEK of it proven by its canary. One that is new to the store leaves its own, if it `may` and another is proven.
+    async fn joined(&self, store: &dyn DekStore, may: bool) -> Result<Arc<KeyRing>, KekProofError> {
+        let (memory, outside) = (self.memory.load_full(), self.outside());
+        let in_memory = || memory.iter().flat_map(|memory| memory.unwrapping());
+        // Several may be new; another replica may be first with any of them.
+        for _ in 0..JOIN_ATTEMPTS {
+            let canaries = store.canaries().await?;
+            let service_key = match &outside {
+                Some(kek) => service_key::find(&**kek, &canaries).await?,
+                None => None,
+            };
+            let (mut knows_any, mut new) = (service_key.is_some(), None);
+            for kek in in_memory() {
+                if is_known(kek, &canaries)? {
+                    knows_any = true;
+                } else {
+                    new = new.or(Some(kek));
+                }
+            }
+            let outside_is_new = outside.as_ref().filter(|_| service_key.is_none());
+            if !knows_any && !canaries.is_empty() {
+                return Err(self.wrong(&canaries));
+            }
+            let ids = || in_memory().map(Kek::id).chain(service_key.as_ref().map(ServiceKey::kek_id));
+            if knows_any && new.is_none() && outside_is_new.is_none() {
+                refuse_orphans(store, &canaries, ids()).await?;
+                return self.ring(service_key.as_ref());
+            }
+            if !may {
+                return self.ring(Some(&service_key.map_or_else(ServiceKey::generate, Ok)?));
+            }
+            // Before anything is left: a wrong KEK in place of one that rows need must not.
+            if canaries.is_empty() {
+                self.refuse_rows_of_others(store).await?;
+            } else {
+                refuse_orphans(store, &canaries, ids()).await?;
+            }
+            let place = canaries.len() + 1;
+            // The primary first, where there is none yet.
+            match (new, outside_is_new) {
+                (Some(kek), None) => add_canary(kek, store, place).await?,
+                (Some(kek), Some(_)) if self.is_memory_primary => add_canary(kek, store, place).await?,
+                (_, Some(kek)) => service_key::add(kek, store, place).await?,
+                (None, None) => {}
+            }
+        }
+        Err(KekUnavailable::NotNow("other KEKs kept joining the store".into()).into())
+    }
+
+    /// Rows without a canary: somebody took it away. The rows' own KEK can still be told where it is in memory.
+    async fn refuse_rows_of_others(&self, store: &dyn DekStore) -> Result<(), KekProofError> {
+        let Some(row) = store.any_row().await? else { return Ok(()) };
+        let Some(ring) = self.ring_in_memory()? else { return Err(KekProofError::ServiceKeyLost(row.kek_id)) };
+        match ring.unwrap_dek(row.kek_id, &row.encrypted_dek, dek_context(&row.project_id, row.version)).await {
+            Ok(_) => Ok(()),
+            Err(UnwrapError::Unavailable(why)) => Err(why.into()),
+            Err(_) => Err(KekProofError::WrongKek { ours: self.name(), theirs: row.kek_id.to_string() }),
+        }
+    }
+
+    fn ring(&self, service_key: Option<&ServiceKey>) -> Result<Arc<KeyRing>, KekProofError> {
+        let memory = self.memory.load_full();
+        let outside = self.outside().zip(service_key).map(|(kek, service_key)| RingKek::at(kek, service_key));
+        let mut keks: Vec<_> = memory.iter().flat_map(|memory| memory.unwrapping()).map(RingKek::in_memory).collect();
+        match outside {
+            Some(kek) if self.is_memory_primary => keks.push(kek),
+            Some(kek) => keks.insert(0, kek),
+            None => {}
+        }
+        let retired = memory.iter().flat_map(|memory| &memory.retired).map(RingKek::in_memory);
+        let mut keks = keks.into_iter();
+        let primary = keks.next().ok_or_else(|| KekUnavailable::Never("there is no KEK".into()))?;
+        Ok(Arc::new(KeyRing::of(primary, keks)?.with_retired(retired)?))
+    }
+
+    fn wrong(&self, canaries: &[Canary]) -> KekProofError {
+        KekProofError::WrongKek { ours: self.name(), theirs: ids_of(canaries) }
     }
 
     /// Whether an outside KEK opens what it wraps; one in memory does.
     pub async fn try_out(&self) -> Result<(), KekProofError> {
-        let (Place::Outside(kek) | Place::Both(_, kek)) = self.place() else { return Ok(()) };
+        let Some(kek) = self.outside() else { return Ok(()) };
         let wrapped = ServiceKey::generate()?.wrap(&*kek).await?;
         match ServiceKey::unwrap(&*kek, &wrapped).await {
             Ok(_) => Ok(()),
             Err(OutsideUnwrapError::Unavailable(why)) => Err(why.into()),
-            Err(OutsideUnwrapError::CannotOpen(_)) => {
+            Err(OutsideUnwrapError::CannotOpen(CannotOpen)) => {
                 Err(KekUnavailable::Never(format!("{} does not open what it wraps", kek.name())).into())
             }
         }
@@ -135,158 +254,34 @@ impl KekSource {
 
     /// Asks a key service that gave no answer again, for as long as the process runs: nobody may need it for long.
     pub async fn keep_looking(&self) {
-        let outside = if let Self::Both(both) = self { &both.outside } else { self };
-        let Self::Provider(kek, _) = outside else { return };
+        let Some(Outside::Provider(kek, _)) = &self.outside else { return };
         loop {
             tokio::time::sleep(LOOK_AGAIN).await;
             kek.look_again().await;
         }
     }
 
-    /// Which one it is, for operators.
+    /// Which ones they are, for operators, the primary first.
     pub fn name(&self) -> String {
-        match self.place() {
-            Place::Here(ring) => ring.primary_id().to_string(),
-            Place::Outside(kek) => kek.name(),
-            Place::Both(both, kek) if both.is_memory_primary => format!("{}, beside {}", both.memory.id(), kek.name()),
-            Place::Both(both, kek) => format!("{}, beside {}", kek.name(), both.memory.id()),
+        let memory = self.memory.load_full();
+        let ids = memory.iter().flat_map(|memory| memory.unwrapping()).map(Kek::id);
+        let here = ids.map(|id: KekId| format!("KEK {id}")).collect::<Vec<_>>().join(", ");
+        match self.outside() {
+            None => here,
+            Some(kek) if here.is_empty() => kek.name(),
+            Some(kek) if self.is_memory_primary => format!("{here}, beside {}", kek.name()),
+            Some(kek) => format!("{}, beside {here}", kek.name()),
         }
     }
 
     /// What an outside KEK says that waiting does not mend, as a mistake of the configuration.
     pub fn misconfigured(&self, why: String) -> ConfigError {
-        let kind = match self.place() {
-            Place::Here(_) => "kek_file",
-            Place::Outside(kek) | Place::Both(_, kek) => kek.kind(),
-        };
+        let kind = self.outside().map_or("kek_file", |kek| kek.kind());
         ConfigError::value(format!("keys.{kind}"), why)
     }
 }
 
-impl Both {
-    /// The ring of both, each proven by its canary. One that is new to the store leaves its own, if it `may` and the other is proven.
-    async fn ring(
-        &self,
-        outside: &Arc<dyn OutsideKek>,
-        store: &dyn DekStore,
-        may: bool,
-    ) -> Result<Arc<KeyRing>, KekProofError> {
-        let alone = KeyRing::new(&self.memory, &[])?;
-        // Two may be new; another replica may be first with either.
-        for _ in 0..JOIN_ATTEMPTS {
-            let canaries = store.canaries().await?;
-            let is_known = is_known(&alone, &canaries)?;
-            let service_key = service_key_of(&**outside, &canaries).await?;
-            match (is_known, service_key) {
-                (true, Some(service_key)) => return self.ring_of(outside, &service_key),
-                (false, None) if !canaries.is_empty() => {
-                    let (ours, theirs) = (self.memory.id(), ids_of(&canaries));
-                    return Err(KekProofError::WrongOutsideKek {
-                        ours: format!("{} or {ours}", outside.name()),
-                        theirs,
-                    });
-                }
-                (_, service_key) if !may => {
-                    let service_key = service_key.map_or_else(ServiceKey::generate, Ok)?;
-                    return self.ring_of(outside, &service_key);
-                }
-                (_, None) => {
-                    // Before anything is left: a wrong KEK in place of one that rows need must not.
-                    refuse_orphans(store, [self.memory.id()].into_iter()).await?;
-                    add_service_key(outside, store, canaries.len() + 1).await?;
-                }
-                (false, Some(service_key)) => {
-                    refuse_orphans(store, [self.memory.id(), service_key.kek_id()].into_iter()).await?;
-                    let canary = Canary { kek_id: alone.primary_id(), sealed: alone.seal_canary()? };
-                    store.insert_canary(&canary, canaries.len() + 1).await?;
-                }
-            }
-        }
-        Err(KekUnavailable::NotNow("other KEKs kept joining the store".into()).into())
-    }
-
-    fn ring_of(&self, outside: &Arc<dyn OutsideKek>, service_key: &ServiceKey) -> Result<Arc<KeyRing>, KekProofError> {
-        let (here, there) = (RingKek::in_memory(&self.memory), RingKek::at(outside.clone(), service_key));
-        let (primary, retained) = if self.is_memory_primary { (here, there) } else { (there, here) };
-        Ok(Arc::new(KeyRing::of(primary, [retained])?))
-    }
-}
-
-async fn found_or_open(kek: &Arc<dyn OutsideKek>, store: &dyn DekStore) -> Result<Arc<KeyRing>, KekProofError> {
-    if store.canaries().await?.is_empty() {
-        add_service_key(kek, store, 1).await?;
-    }
-    // Read back: another replica may have been first, with another service key or another KEK.
-    open(kek, store).await
-}
-
-/// A new service key for `kek`, in this place of the store, unless somebody else is there first.
-async fn add_service_key(kek: &Arc<dyn OutsideKek>, store: &dyn DekStore, place: usize) -> Result<(), KekProofError> {
-    // Rows without a canary: somebody took it away, and the service key with it.
-    if place == 1
-        && let Some(row) = store.any_row().await?
-    {
-        return Err(KekProofError::ServiceKeyLost(row.kek_id));
-    }
-    // The pin says that the store knows it; this one does not.
-    refuse_unless_pinned(&**kek, None)?;
-    let service_key = ServiceKey::generate()?;
-    let wrapped = service_key.wrap(&**kek).await?;
-    let ring = ring_at(kek, &service_key)?;
-    let sealed = join(&wrapped, &ring.seal_canary()?)?;
-    Ok(store.insert_canary(&Canary { kek_id: ring.primary_id(), sealed }, place).await?)
-}
-
-/// The ring of the service key that opens under `kek`; the id of a KEK follows from its service key, so none is expected.
-async fn open(kek: &Arc<dyn OutsideKek>, store: &dyn DekStore) -> Result<Arc<KeyRing>, KekProofError> {
-    let canaries = store.canaries().await?;
-    match service_key_of(&**kek, &canaries).await? {
-        Some(service_key) => ring_at(kek, &service_key),
-        None => Err(KekProofError::WrongOutsideKek { ours: kek.name(), theirs: ids_of(&canaries) }),
-    }
-}
-
-/// The service key that opens under `kek`, with a canary that opens under it.
-async fn service_key_of(kek: &dyn OutsideKek, canaries: &[Canary]) -> Result<Option<ServiceKey>, KekProofError> {
-    for canary in canaries {
-        let Some((wrapped, sealed)) = split(&canary.sealed) else { continue };
-        let service_key = match ServiceKey::unwrap(kek, wrapped).await {
-            Ok(service_key) => service_key,
-            Err(OutsideUnwrapError::CannotOpen(_)) => continue,
-            Err(OutsideUnwrapError::Unavailable(why)) => return Err(why.into()),
-        };
-        // Another row's service key in this one, or another's canary.
-        if service_key.kek_id() != canary.kek_id || !service_key.canary_opens(sealed.to_vec()) {
-            return Err(KekProofError::CanaryDoesNotOpen(canary.kek_id));
-        }
-        refuse_unless_pinned(kek, Some(canary.kek_id))?;
-        return Ok(Some(service_key));
-    }
-    Ok(None)
-}
-
-fn refuse_unless_pinned(kek: &dyn OutsideKek, found: Option<KekId>) -> Result<(), KekProofError> {
-    match kek.pinned_id() {
-        Some(pinned) if found != Some(pinned) => {
-            let theirs = found.map_or_else(|| "none".to_owned(), |id| id.to_string());
-            Err(KekProofError::NotThePinnedKek { ours: kek.name(), theirs, pinned })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn ring_at(kek: &Arc<dyn OutsideKek>, service_key: &ServiceKey) -> Result<Arc<KeyRing>, KekProofError> {
-    Ok(Arc::new(KeyRing::of(RingKek::at(kek.clone(), service_key), [])?))
-}
-
-fn join(wrapped: &[u8], canary: &[u8]) -> Result<Vec<u8>, KekUnavailable> {
-    let length =
-        u16::try_from(wrapped.len()).map_err(|_| KekUnavailable::Never("it wraps in more than 64 KiB".into()))?;
-    Ok([OUTSIDE, &length.to_be_bytes(), wrapped, canary].concat())
-}
-
-/// The wrapped service key and the canary; none if the row is that of a KEK in memory.
-fn split(sealed: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = sealed.strip_prefix(OUTSIDE)?.split_first_chunk()?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+async fn add_canary(kek: &Kek, store: &dyn DekStore, place: usize) -> Result<(), KekProofError> {
+    let ring = KeyRing::of(RingKek::in_memory(kek), [])?;
+    Ok(store.insert_canary(&Canary { kek_id: ring.primary_id(), sealed: ring.seal_canary()? }, place).await?)
 }

@@ -30,7 +30,7 @@ const BY_PRIMARY: &str = rows!("WHERE project_id = $1 AND state = 'primary'");
 const BY_VERSION: &str = rows!("WHERE project_id = $1 AND version = $2");
 const BY_DIGEST: &str = rows!("WHERE encrypted_dek_sha256 = $1");
 const BY_FINGERPRINT: &str = rows!("WHERE fingerprint = $1");
-const ANY_ROW: &str = rows!("LIMIT 1");
+const ANY_ROW: &str = rows!("WHERE state <> 'destroyed' LIMIT 1");
 const VERSIONS: &str = rows!("WHERE project_id = $1 ORDER BY version");
 const REWRAPPED_VERSIONS: &str = rows!("WHERE project_id = $1 AND length(former_sha256) > 0 ORDER BY version");
 const NOT_UNDER: &str =

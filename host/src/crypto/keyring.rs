@@ -17,6 +17,8 @@ use super::secret::{Dek, Kek};
 /// Several KEKs, the first of them primary.
 pub struct KeyRing {
     keks: Vec<RingKek>,
+    /// They wrap and unwrap nothing any more. What they signed can still be verified.
+    retired: Vec<RingKek>,
 }
 
 /// A DEK under a KEK.
@@ -55,7 +57,18 @@ impl KeyRing {
             }
             keks.push(kek);
         }
-        Ok(Self { keks })
+        Ok(Self { keks, retired: Vec::new() })
+    }
+
+    /// The same ring, and `retired` KEKs beside it, by which only the journal is read.
+    pub fn with_retired(mut self, retired: impl IntoIterator<Item = RingKek>) -> Result<Self, RingError> {
+        for kek in retired {
+            if self.keks.iter().chain(&self.retired).any(|known| known.id == kek.id) {
+                return Err(RingError::Duplicate(kek.id));
+            }
+            self.retired.push(kek);
+        }
+        Ok(self)
     }
 
     /// The KEK that wraps what is new.
@@ -71,6 +84,11 @@ impl KeyRing {
     /// All of them, the primary first, and those that are outside with what they are.
     pub fn keks(&self) -> impl Iterator<Item = (KekId, Option<&dyn OutsideKek>)> {
         self.keks.iter().map(|kek| (kek.id, kek.outside()))
+    }
+
+    /// Those by which only the journal is read.
+    pub fn retired_ids(&self) -> impl Iterator<Item = KekId> {
+        self.retired.iter().map(|kek| kek.id)
     }
 
     /// The primary, if it is outside.
@@ -152,9 +170,9 @@ impl KeyRing {
         self.keks.iter().find_map(|kek| kek.handles.open(b"", sealed.to_vec()).ok()).ok_or(CannotOpen)
     }
 
-    /// The key of `chain`'s journal under `kek_id`; none if the ring lacks that KEK.
+    /// The key of `chain`'s journal under `kek_id`, which may be retired; none if the ring lacks that KEK.
     pub fn journal_key(&self, kek_id: KekId, chain: &str) -> Option<MacKey> {
-        let kek = self.find(kek_id).ok()?;
+        let kek = self.keks.iter().chain(&self.retired).find(|kek| kek.id == kek_id)?;
         Some(MacKey::derive(&kek.journal, chain))
     }
 
@@ -230,6 +248,20 @@ mod tests {
             ring(&one, &[]).unwrap_unrecorded_dek(&as_dek).await.err(),
             Some(UnwrapError::CannotOpen(CannotOpen))
         );
+    }
+
+    #[tokio::test]
+    async fn a_retired_kek_reads_the_journal_and_nothing_else() {
+        let (old, new) = (Kek::generate().expect("random"), Kek::generate().expect("random"));
+        let wrapped = ring(&old, &[]).wrap_dek(&Dek::generate().expect("random"), SHOP).await.expect("random");
+        let after = ring(&new, &[]).with_retired([RingKek::in_memory(&old)]).expect("different KEKs");
+        let unwrapped = after.unwrap_dek(wrapped.kek_id, &wrapped.encrypted_dek, SHOP).await;
+        assert_eq!(unwrapped.err(), Some(UnwrapError::UnknownKek(old.id())));
+        assert_eq!(after.unwrap_unrecorded_dek(&wrapped.encrypted_dek).await.err(), Some(CannotOpen.into()));
+        let tag = |ring: &KeyRing| ring.journal_key(old.id(), "chain").expect("known").tag(&[b"line"]);
+        assert_eq!(tag(&after), tag(&ring(&old, &[])));
+        assert!(after.row_mac(old.id(), &[]).is_err());
+        assert!(ring(&new, &[]).with_retired([RingKek::in_memory(&new)]).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use origan_codec_host::crypto::KekId;
+use origan_codec_host::crypto::{KekId, MacKey};
 use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -69,9 +69,17 @@ impl Writer {
             self.gauges.commit_since_ms.store(monotonic_ms(), Ordering::Relaxed);
             let outcome = self.commit(&batch, &mut receipts);
             self.tell(committed);
+            let mut next_key = None;
             let mut receipts = receipts.drain(..);
             for message in batch.drain(..) {
-                let Message::Record { answer, .. } = message else { continue };
+                let answer = match message {
+                    Message::Record { answer, .. } => answer,
+                    Message::Rekey(kek_id, key) => {
+                        next_key = Some((kek_id, key));
+                        continue;
+                    }
+                    Message::Retry => continue,
+                };
                 let receipt = receipts.next().filter(|_| outcome.is_ok());
                 if let Some(answer) = answer {
                     // Whoever no longer waits has been told 503, or is gone: the record stands either way.
@@ -79,6 +87,9 @@ impl Writer {
                 }
             }
             // After the answers: they do not wait for a new file.
+            if let Some((kek_id, key)) = next_key.filter(|(kek_id, _)| *kek_id != self.kek_id) {
+                self.rekey(kek_id, key);
+            }
             self.rotate_if_full();
             self.tell(committed);
             self.gauges.commit_since_ms.store(0, Ordering::Relaxed);
@@ -136,7 +147,20 @@ impl Writer {
         if !is_full {
             return;
         }
-        let start = SegmentStart::next(self.kek_id, "full");
+        self.next_segment("full");
+    }
+
+    /// A segment is of one key. While nothing can be written, the segment that is begun then is the first.
+    fn rekey(&mut self, kek_id: KekId, key: MacKey) {
+        self.kek_id = kek_id;
+        self.end.rekey(key);
+        if self.failed_at.is_none() {
+            self.next_segment("rekeyed");
+        }
+    }
+
+    fn next_segment(&mut self, because: &'static str) {
+        let start = SegmentStart::next(self.kek_id, because);
         let ended = self.segment.as_mut().map_or(Ok(()), Segment::cut);
         if let Err(cause) = ended.and_then(|()| self.begin_segment(&start)) {
             self.fail(&cause);

@@ -59,6 +59,15 @@ impl std::fmt::Debug for KekFigures {
 impl Collector for KekFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let Some(service) = self.0.upgrade() else { return Ok(()) };
+        let figures = service.keys.ring_figures();
+        let help = "Rings of KEKs that the folder of KEKs came to hold, by whether they took over";
+        let mut rings = encoder.encode_descriptor("kek_rings", help, None, MetricType::Counter)?;
+        for (outcome, count) in [("taken", &figures.taken), ("refused", &figures.refused)] {
+            ConstCounter::new(count.load(Ordering::Relaxed)).encode(rings.encode_family(&[("outcome", outcome)])?)?;
+        }
+        let failing = ConstGauge::new(i64::from(figures.failure().is_some()));
+        let help = "1 while the KEKs in use are not those of the folder";
+        failing.encode(encoder.encode_descriptor("kek_ring_failing", help, None, failing.metric_type())?)?;
         // One in memory always does.
         let ring = service.keys.ring();
         let Some(kek) = ring.outside() else { return Ok(()) };
