@@ -13,6 +13,9 @@ use crate::support::{Client, Codec, Launch};
 
 const RING: &str = "[keys]\nkek_dir = \"keks\"";
 
+/// What a folder is, its files, and what is said of it.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
 fn launch() -> Launch {
     Launch::new().variable("KEK_SECRET", "").toml(RING)
 }
@@ -170,7 +173,7 @@ async fn a_mounted_secret_is_swapped_under_load_and_a_bad_one_changes_nothing() 
     until(&codec.client, "two", |kek| kek["inRing"] == 2).await;
     mount.swap(&[("one", &one), ("two", &two), ("primary", "two\n")]);
     until(&codec.client, "promoted", |kek| kek["primary"] != first).await;
-    let bad: [(&str, &[(&str, &str)], &str); 8] = [
+    let bad: [Case<'_>; 8] = [
         ("a KEK that rows need is gone", &[("two", &two)], "DEKs are under KEK"),
         (
             "it is retired",
@@ -207,7 +210,7 @@ async fn a_mounted_secret_is_swapped_under_load_and_a_bad_one_changes_nothing() 
 #[test]
 fn a_folder_that_is_not_one_ends_the_start_and_is_named() {
     let (one, two) = (Launch::new().kek, Launch::new().kek);
-    let cases: [(&str, &[(&str, &str)], &str); 9] = [
+    let cases: [Case<'_>; 9] = [
         ("empty", &[], "holds no KEK"),
         ("no KEK", &[("one", "changeme")], "one: "),
         ("31 bytes", &[("one", &STANDARD.encode([7; 31]))], "one: "),

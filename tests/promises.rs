@@ -47,6 +47,7 @@ mod providers;
 mod readme;
 mod reload;
 mod replicas;
+mod rewrap;
 mod samples;
 mod sink_backends;
 mod sink_faults;

@@ -1,6 +1,7 @@
 //! `codec audit`.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ pub(super) struct Verify {
     /// An X-Audit-Receipt whose record must be there; can be given several times.
     #[arg(long = "receipt", value_name = "CHAIN:SEQ:HASH")]
     receipts: Vec<Receipt>,
+    /// Another journal than the service's: what a command was given as `--audit-dir`.
+    #[arg(long, value_name = "DIR")]
+    audit_dir: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -39,6 +43,9 @@ pub(super) struct Tail {
     /// Go on printing what comes.
     #[arg(short, long)]
     follow: bool,
+    /// Another journal than the service's: what a command was given as `--audit-dir`.
+    #[arg(long, value_name = "DIR")]
+    audit_dir: Option<PathBuf>,
 }
 
 pub(super) async fn run(command: Command, setting: &Setting) -> anyhow::Result<ExitCode> {
@@ -51,7 +58,7 @@ pub(super) async fn run(command: Command, setting: &Setting) -> anyhow::Result<E
 async fn verify_journal(command: &Verify, setting: &Setting) -> anyhow::Result<ExitCode> {
     let kek = app::kek_for_command(&setting.config, &setting.environment).await?;
     let ring = app::ring_for_the_journal(&setting.config, &kek).await?;
-    let dir = setting.config.journal_dir();
+    let dir = command.audit_dir.clone().unwrap_or_else(|| setting.config.journal_dir());
     let context = || format!("cannot read the journal in {}", dir.display());
     let bar = progress_bar(journal_bytes(&dir).with_context(context)?, "{bytes} of {total_bytes}");
     let report = verify(&dir, &ring, &command.receipts, |bytes| bar.inc(bytes)).with_context(context)?;
@@ -87,7 +94,7 @@ fn print_report(report: &Verification, receipts: usize) {
 }
 
 fn tail(command: &Tail, setting: &Setting) -> anyhow::Result<ExitCode> {
-    let dir = setting.config.journal_dir();
+    let dir = command.audit_dir.clone().unwrap_or_else(|| setting.config.journal_dir());
     let context = || format!("cannot read the journal in {}", dir.display());
     let mut cursor = Cursor::before_last(&dir, command.lines).with_context(context)?;
     let mut out = std::io::stdout().lock();

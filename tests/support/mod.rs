@@ -9,6 +9,7 @@ pub mod collector;
 pub mod haproxy;
 pub mod key_vault;
 pub mod key_vault_keys;
+pub mod load;
 pub mod loopback;
 pub mod node;
 pub mod outside_kek;

@@ -142,7 +142,7 @@ mod tests {
         queue.take(&mut batch);
         let bodies = batch.iter().map(|message| match message {
             Message::Record { body, .. } => body[0],
-            Message::Retry => 255,
+            Message::Retry | Message::Rekey(..) => 255,
         });
         bodies.collect()
     }
