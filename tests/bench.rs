@@ -54,6 +54,13 @@ fn expected() -> Vec<(&'static str, Vec<(String, String)>)> {
             each(&["codec, os, every DEK cached", "codec, os, no DEK cached"], &["500 projects, 32 connections"]),
         ),
         ("/decrypt-value that must ask the store", each(&["codec, os, SQLite", "codec, os, PostgreSQL"], &stores)),
+        (
+            "codec rewrap",
+            each(
+                &["DEKs a second", "resident (VmRSS), most in the first fifth", "the same, most in the last fifth"],
+                &["1,000 projects, SQLite", "1,000 projects, PostgreSQL"],
+            ),
+        ),
         ("The process, with five plugins", process),
         (
             "/decrypt-value, paced: calls begin when they are due",

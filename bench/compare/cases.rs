@@ -8,6 +8,7 @@ pub(crate) mod neighbours;
 pub(crate) mod paced;
 pub(crate) mod parts;
 pub(crate) mod process;
+pub(crate) mod rewrap;
 mod store;
 
 use crate::report::Report;
@@ -17,7 +18,7 @@ use crate::setting::Setting;
 type Case = fn(&Setting, &mut Report) -> anyhow::Result<()>;
 
 /// By name, as `--only` takes them.
-pub(crate) const ALL: [(&str, Case); 10] = [
+pub(crate) const ALL: [(&str, Case); 11] = [
     ("decisions", parts::decisions),
     ("disk", parts::disk),
     ("decrypt-value", calls::decrypt_value),
@@ -25,6 +26,7 @@ pub(crate) const ALL: [(&str, Case); 10] = [
     ("decrypt-all", batch::run),
     ("cache", cache::run),
     ("growth", growth::run),
+    ("rewrap", rewrap::run),
     ("process", process::run),
     ("paced", paced::run),
     ("neighbours", neighbours::run),

@@ -49,15 +49,6 @@ impl Load {
         *self.shared.targets.write().expect("not poisoned") = targets;
     }
 
-    pub fn sealed(&self) -> Vec<Sealed> {
-        self.shared.sealed.lock().expect("not poisoned").clone()
-    }
-
-    /// Puts `changed` in the place of what it was made of.
-    pub fn store(&self, index: usize, changed: Sealed) {
-        self.shared.sealed.lock().expect("not poisoned")[index] = changed;
-    }
-
     /// Until the clients have had so many answers more, or one of them has failed.
     pub async fn answers(&self, more: u64) {
         let until = self.shared.answers.load(Ordering::Relaxed) + more;

@@ -17,7 +17,7 @@ use crate::wrk::Script;
 
 #[expect(dead_code, unreachable_pub, clippy::expect_used, reason = "the tests' own")]
 #[path = "../../../tests/support/postgres.rs"]
-mod postgres;
+pub(super) mod postgres;
 
 /// The case.
 pub(crate) const GROWTH: &str = "/decrypt-value that must ask the store, as it grows";

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
-use origan_codec::keys::prove_kek;
+use origan_codec::keys::KekSource;
 use origan_codec::store::{PostgresStore, SqliteStore};
-use origan_codec_host::crypto::{Dek, DekCipher, KeyRing, Plaintext, WrapContext};
+use origan_codec_host::crypto::{Dek, DekCipher, Kek, KeyRing, Plaintext, WrapContext};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -49,7 +49,7 @@ struct Row {
 /// A new SQLite file with so many projects.
 pub(crate) async fn fill_sqlite(setting: &Setting, path: &Path, projects: usize) -> anyhow::Result<Filled> {
     let store = SqliteStore::open(path, DEADLINE).await?;
-    prove_kek(&store, &setting.ring).await?;
+    KekSource::in_memory(Kek::parse_base64(&setting.kek)?.into()).prove(&store).await?;
     drop(store);
     let mut connection = SqliteConnectOptions::new().filename(path).connect().await?;
     connection.execute("PRAGMA synchronous = OFF; PRAGMA cache_size = -500000").await?;
@@ -62,7 +62,7 @@ pub(crate) async fn fill_sqlite(setting: &Setting, path: &Path, projects: usize)
 /// An empty PostgreSQL database, with so many projects from then on.
 pub(crate) async fn fill_postgres(setting: &Setting, url: &str, projects: usize) -> anyhow::Result<Filled> {
     let store = PostgresStore::open(url, 2, DEADLINE).await?;
-    prove_kek(&store, &setting.ring).await?;
+    KekSource::in_memory(Kek::parse_base64(&setting.kek)?.into()).prove(&store).await?;
     drop(store);
     let mut connection = url.parse::<PgConnectOptions>()?.connect().await?;
     connection.execute("SET synchronous_commit = off").await?;
