@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tracing::{info, warn};
 
 use crate::config::{Config, ConfigError};
@@ -25,6 +25,7 @@ use crate::http::{Contract, Edge};
 use crate::plugins::{ConfigFile, Plugins};
 use crate::server;
 use crate::service::Service;
+use crate::store::{Heard, Replica};
 
 use code::VouchedCode;
 pub use compiler::{CompilerProcess, compile_stdin};
@@ -42,6 +43,10 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
 const UPKEEP: Duration = Duration::from_millis(500);
 /// How long the end of the process waits for sinks that still carry records away; what they do not have then, they get after the next start.
 const SINKS_DEADLINE: Duration = Duration::from_secs(2);
+/// Changes that were heard of and do not count yet.
+const HEARD_MAX: usize = 1_024;
+/// How often every row is read to see what is due.
+const LOOK_FOR_DUE: Duration = Duration::from_secs(60);
 /// How often the files of tokens are read again.
 const TOKEN_FILES: Duration = Duration::from_secs(1);
 
@@ -74,6 +79,7 @@ pub async fn serve(
     let draining = Arc::new(AtomicBool::new(false));
     let code = Arc::new(VouchedCode::new(config.data_dir.join("code")));
     let plugins = Plugins::new(code.clone(), Arc::new(CompilerProcess::on_this_runtime()), secrets.kek.key_provider())?;
+    let replica = Arc::new(Replica::new(config.store.url.as_deref()));
     let edge = Arc::new(Edge {
         callers: ArcSwap::from_pointee(secrets.doors.open()?),
         limits: config.limits.clone(),
@@ -81,6 +87,7 @@ pub async fn serve(
         requests_max: config.server.requests_max,
         service: Arc::new(OnceLock::new()),
         plugins: plugins.clone(),
+        replica: replica.clone(),
         not_ready,
         draining: draining.clone(),
         started: Instant::now(),
@@ -91,6 +98,7 @@ pub async fn serve(
     });
     let ready = edge.service.clone();
     edge.metrics.watch_plugins(Arc::downgrade(&plugins));
+    edge.metrics.watch_replica(replica);
     let mut startup =
         startup::Startup::new(config.clone(), secrets.kek.clone(), deployments, &plugins, code.clone(), tell);
     // The first attempt decides whether there is any point; what may pass is waited for while /livez answers.
@@ -152,7 +160,17 @@ pub async fn serve(
             let following = edge.plugins.follow(file, &hurry);
             let keks = ring::follow(secrets.kek_dir.as_ref(), &secrets.kek, &ready);
             let looking = secrets.kek.keep_looking();
-            tokio::join!(working, follow_token_files(&edge, &secrets.doors), following, looking, keks);
+            let hearing = hear_of_others(&edge.replica, &ready);
+            let reminding = remind(&edge.replica, &ready, Duration::from_secs(config.keys.reminder_every_s));
+            tokio::join!(
+                working,
+                follow_token_files(&edge, &secrets.doors),
+                following,
+                looking,
+                keks,
+                hearing,
+                reminding
+            );
         }
     });
     let failure = async {
@@ -189,6 +207,36 @@ async fn keep_up(ready: &OnceLock<Arc<Service>>) {
             // The caches would wipe what has expired only when it is used again.
             service.keys.wipe_expired().await;
             service.providers.wipe_expired();
+        }
+    }
+}
+
+/// What other replicas change does not count here any more.
+async fn hear_of_others(replica: &Replica, ready: &OnceLock<Arc<Service>>) {
+    let (tell, mut heard) = mpsc::channel(HEARD_MAX);
+    let counting = async {
+        while let Some(heard) = heard.recv().await {
+            match (ready.get(), heard) {
+                // Nothing is kept yet.
+                (None, _) => {}
+                (Some(service), Heard::Changed(project_id)) => service.keys.has_changed(&project_id).await,
+                (Some(service), Heard::Anything) => service.keys.any_may_have_changed(),
+            }
+        }
+    };
+    tokio::join!(replica.follow(tell), counting);
+}
+
+/// What is done once for all replicas.
+async fn remind(replica: &Replica, ready: &OnceLock<Arc<Service>>, every: Duration) {
+    let look_every = LOOK_FOR_DUE.min(every);
+    loop {
+        tokio::time::sleep(look_every).await;
+        let Some(service) = ready.get().filter(|_| replica.leads()) else { continue };
+        // For the metrics, too.
+        service.keys.debt(look_every).await;
+        if let Err(error) = service.keys.remind(every).await {
+            warn!(%error, "keys that are older than they should be were not recorded: trying again");
         }
     }
 }

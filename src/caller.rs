@@ -11,6 +11,8 @@ use subtle::{Choice, ConstantTimeEq};
 pub const SHARED_CALLER: &str = "service";
 /// What they call whoever uses the command line.
 pub const OPERATOR: &str = "operator";
+/// What they call the service, where nobody asked.
+pub const ITSELF: &str = "codec";
 
 /// Everything a caller can ask for. The name is what `codec.toml`, policies and the record's `operation` say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

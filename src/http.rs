@@ -35,6 +35,7 @@ use crate::caller::Callers;
 use crate::config::LimitsConfig;
 use crate::plugins::Plugins;
 use crate::service::Service;
+use crate::store::Replica;
 
 pub use auth::network_of;
 pub use json::fuzz;
@@ -54,6 +55,8 @@ pub struct Edge {
     pub service: Arc<OnceLock<Arc<Service>>>,
     /// What runs beside it.
     pub plugins: Arc<Plugins>,
+    /// Among others on the same store.
+    pub replica: Arc<Replica>,
     /// Why it is not there yet.
     pub not_ready: watch::Receiver<String>,
     /// Set when the process is to end.

@@ -6,6 +6,7 @@
 mod budget;
 mod cache;
 mod change;
+mod debt;
 mod handle;
 mod import;
 mod live_ring;
@@ -40,6 +41,8 @@ use crate::store::{DekRow, DekState, DekStore, StoreError};
 use budget::EncryptionBudget;
 use cache::{DekCache, Epoch};
 pub use change::DekChange;
+pub use debt::MaxAges;
+use debt::Owed;
 pub use handle::{DekHandle, HandleInvalid};
 pub use import::{Imported, Importer};
 pub use live_ring::RingFigures;
@@ -58,6 +61,8 @@ pub struct Keys {
     journal: Arc<Journal>,
     unknown_dek: UnknownDek,
     ring_figures: RingFigures,
+    owed: Owed,
+    max_ages: MaxAges,
 }
 
 /// One version of a project's DEK, unwrapped and expanded.
@@ -153,6 +158,8 @@ pub struct KeysSettings {
     pub cache_ttl: Duration,
     /// How many are kept.
     pub cache_entries: u64,
+    /// How old keys may become before operators are reminded.
+    pub max_ages: MaxAges,
 }
 
 impl Keys {
@@ -160,7 +167,16 @@ impl Keys {
     pub fn new(ring: Arc<KeyRing>, store: Arc<dyn DekStore>, journal: Arc<Journal>, settings: &KeysSettings) -> Self {
         let cache = DekCache::new(settings.cache_entries, settings.cache_ttl);
         let ring = ArcSwap::new(ring);
-        Self { ring, store, cache, journal, unknown_dek: settings.unknown_dek, ring_figures: RingFigures::default() }
+        Self {
+            ring,
+            store,
+            cache,
+            journal,
+            unknown_dek: settings.unknown_dek,
+            ring_figures: RingFigures::default(),
+            owed: Owed::default(),
+            max_ages: settings.max_ages,
+        }
     }
 
     /// How many unwrapped DEKs are kept.

@@ -2,8 +2,10 @@
 //!
 //! The store never sees a DEK: rows hold what a KEK wrapped, and a MAC that ties it to its project.
 
+mod debt;
 pub mod foreign;
 mod postgres;
+mod replica;
 mod rows;
 mod schema;
 mod sqlite;
@@ -14,7 +16,9 @@ use std::str::FromStr;
 use async_trait::async_trait;
 use origan_codec_host::crypto::{EncryptedDek, KekId, Tag};
 
+pub use debt::{Debt, Group, Ledger};
 pub use postgres::PostgresStore;
+pub use replica::{Heard, Replica};
 pub use sqlite::SqliteStore;
 
 use crate::names::{KeyVersion, ProjectId};
@@ -138,7 +142,7 @@ pub enum OpenStoreError {
 
 /// A place for wrapped DEKs, shared or not. Every method ends within the store's deadline.
 #[async_trait]
-pub trait DekStore: Send + Sync {
+pub trait DekStore: Ledger {
     /// The version of `project_id` that encrypts.
     async fn primary(&self, project_id: &ProjectId) -> Result<Option<DekRow>, StoreError>;
 

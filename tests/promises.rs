@@ -18,6 +18,7 @@ mod contract;
 mod counting;
 mod crash;
 mod credentials;
+mod debt;
 mod dek_versions;
 mod deployments;
 mod hostile;

@@ -14,7 +14,7 @@ use crate::audit::Journal;
 use crate::audit::journal::{JournalSettings, OpenJournalError};
 use crate::config::{Config, ConfigError};
 use crate::deployments::Deployments;
-use crate::keys::{KekProofError, KekSource, Keys, KeysSettings};
+use crate::keys::{KekProofError, KekSource, Keys, KeysSettings, MaxAges};
 use crate::plugins::Plugins;
 use crate::policy::Policies;
 use crate::providers::Providers;
@@ -97,6 +97,10 @@ impl Startup {
             unknown_dek: self.config.keys.unknown_dek,
             cache_ttl: Duration::from_secs(self.config.keys.cache_ttl_s),
             cache_entries: self.config.keys.cache_entries,
+            max_ages: MaxAges {
+                dek_days: self.config.keys.dek_max_age_days,
+                kek_days: self.config.keys.kek_max_age_days,
+            },
         };
         Ok(Some(Arc::new(Service {
             policies: self.policies.clone(),

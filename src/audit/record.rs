@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::caller::{Action, Caller, OPERATOR};
+use crate::caller::{Action, Caller, ITSELF, OPERATOR};
 use crate::clock::as_rfc3339;
 use crate::names::{DeploymentId, ExternalReference, KeyVersion, ProjectId, RequestId, VariableName};
 
@@ -55,6 +55,9 @@ pub struct Record {
     /// What became of the DEK, beyond being used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dek: Option<DekNote>,
+    /// What is older than it should be, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reminders: Vec<String>,
     /// Of an explanation: the action and the caller that it is of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explained: Option<(&'static str, String)>,
@@ -216,6 +219,14 @@ impl Record {
         Self::new(action, command, OPERATOR, "command-line", RequestId::fresh(), None)
     }
 
+    /// Keys are older than they should be.
+    pub fn of_reminder(reminders: Vec<String>) -> Self {
+        let mut record = Self::new("KEY_REMINDER", "reminder", ITSELF, "internal", RequestId::fresh(), None);
+        record.reminders = reminders;
+        record.end(Outcome::Allowed, None);
+        record
+    }
+
     /// When the operation began.
     pub fn time(&self) -> SystemTime {
         self.time
@@ -247,6 +258,7 @@ impl Record {
             failed_variables: Vec::new(),
             key_versions: Vec::new(),
             dek: None,
+            reminders: Vec::new(),
             explained: None,
             facts: None,
             decisions: Vec::new(),

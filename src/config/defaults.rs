@@ -71,6 +71,9 @@ impl Default for KeysConfig {
             dek_handle_ttl_s: 300,
             cache_ttl_s: 300,
             cache_entries: 100_000,
+            dek_max_age_days: 0,
+            kek_max_age_days: 0,
+            reminder_every_s: 86_400,
         }
     }
 }

@@ -31,6 +31,12 @@ pub struct KeysConfig {
     pub cache_ttl_s: u64,
     /// How many are kept. Default 100000.
     pub cache_entries: u64,
+    /// Days after which a primary DEK is to be rotated; 0: it may become any age. Default 0.
+    pub dek_max_age_days: u32,
+    /// Days after which the primary KEK is to be followed by another; 0: it may become any age. Default 0.
+    pub kek_max_age_days: u32,
+    /// How often what is older is recorded. Default 86400.
+    pub reminder_every_s: u64,
 }
 
 /// Where a KEK is.

@@ -63,6 +63,19 @@ impl Json {
         self.buffer.push(b']');
     }
 
+    /// A list of texts.
+    pub(super) fn texts(&mut self, name: &str, texts: &[String]) {
+        self.name(name);
+        self.buffer.push(b'[');
+        for (index, text) in texts.iter().enumerate() {
+            if index > 0 {
+                self.buffer.push(b',');
+            }
+            self.string(text);
+        }
+        self.buffer.push(b']');
+    }
+
     pub(super) fn into_body(mut self) -> Body {
         self.buffer.push(b'}');
         Body::from(Bytes::from_owner(self.buffer))

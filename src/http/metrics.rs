@@ -2,7 +2,7 @@
 
 mod collectors;
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -17,7 +17,9 @@ use super::problem::Code;
 use crate::audit::Journal;
 use crate::plugins::Plugins;
 use crate::service::Service;
-use collectors::{JournalFigures, KekFigures, PluginFigures};
+use crate::store::Replica;
+use collectors::debt::DebtFigures;
+use collectors::{JournalFigures, KekFigures, PluginFigures, ReplicaFigures};
 
 /// Counters and histograms of the edge.
 #[derive(Debug)]
@@ -77,6 +79,7 @@ impl Metrics {
     /// Shows too whether a KEK that is outside answers, as long as the service lives.
     pub fn watch_kek(&self, service: Weak<Service>) {
         if let Ok(mut registry) = self.registry.lock() {
+            registry.register_collector(Box::new(DebtFigures(service.clone())));
             registry.register_collector(Box::new(KekFigures(service)));
         }
     }
@@ -85,6 +88,13 @@ impl Metrics {
     pub fn watch_plugins(&self, plugins: Weak<Plugins>) {
         if let Ok(mut registry) = self.registry.lock() {
             registry.register_collector(Box::new(PluginFigures(plugins)));
+        }
+    }
+
+    /// Shows how it stands among other replicas.
+    pub fn watch_replica(&self, replica: Arc<Replica>) {
+        if let Ok(mut registry) = self.registry.lock() {
+            registry.register_collector(Box::new(ReplicaFigures(replica)));
         }
     }
 

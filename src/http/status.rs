@@ -1,7 +1,10 @@
 //! `GET /status`, with a token.
 
+mod debt;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -19,6 +22,10 @@ use crate::config::Mode;
 use crate::plugins::{KeyWrapping, PluginStatus, Status, WrapBytes};
 use crate::providers::{BreakerState, Provider};
 use crate::service::Service;
+use crate::store::Replica;
+
+/// So old may be what every row was read for.
+const DEBT_AGE: Duration = Duration::from_secs(10);
 
 /// What an operator wants to know.
 pub(super) async fn status(
@@ -37,6 +44,10 @@ pub(super) async fn status(
         Some(service) => Some(service.keys.store().rows_by_kek().await),
         None => None,
     };
+    let owed = match service {
+        Some(service) => service.keys.debt(DEBT_AGE).await,
+        None => None,
+    };
     let mut json = Json::object(1_024);
     json.text("version", env!("CARGO_PKG_VERSION"));
     json.number("uptimeSeconds", edge.started.elapsed().as_secs());
@@ -44,7 +55,10 @@ pub(super) async fn status(
     json.boolean("draining", edge.draining.load(Ordering::Relaxed));
     match service {
         Some(service) => {
-            write_service(&mut json, service, rows);
+            write_service(&mut json, service, rows, &edge.replica);
+            if let Some(owed) = owed {
+                debt::write(&mut json, service, &owed);
+            }
             write_plugins(&mut json, &edge.plugins.status(), service);
         }
         None => json.text("waitingFor", &edge.not_ready.borrow()),
@@ -56,6 +70,7 @@ fn write_service(
     json: &mut Json,
     service: &Service,
     rows: Option<Result<Vec<(String, u64)>, crate::store::StoreError>>,
+    replica: &Replica,
 ) {
     let ring = service.keys.ring();
     json.nested("kek", |json| {
@@ -78,6 +93,10 @@ fn write_service(
     json.nested("store", |json| {
         json.text("kind", service.keys.store().kind());
         json.boolean("reachable", matches!(rows, Some(Ok(_))));
+        if let Some(listens) = replica.listens() {
+            json.boolean("listening", listens);
+        }
+        json.boolean("leader", replica.leads());
         json.nested("deksByKek", |json| {
             for (kek_id, count) in rows.into_iter().flatten().flatten() {
                 json.number(&kek_id, count);

@@ -78,19 +78,33 @@ impl DekCache {
         load: impl Fn(Epoch) -> L,
     ) -> Result<RawDek, KeysError> {
         for _ in 0..LOADS_MAX {
-            // A hit takes part in no flight.
             if let Some(kept) = self.get(&key).await {
                 return Ok(kept);
             }
             // On the heap, or every request would carry the room that a miss takes.
-            let loading = Box::pin(self.kept.try_get_with(key.clone(), load(self.now.load(Ordering::Acquire))));
-            let loaded = loading.await.map_err(|error: Arc<KeysError>| KeysError::clone(&error))?;
+            let began = self.now.load(Ordering::Acquire);
+            let found = Box::pin(self.get_or_load_once(key.clone(), load(began))).await?;
             // It may have become invalid on its way.
-            if self.counts(&loaded) {
-                return Ok(loaded);
+            if self.counts(&found) {
+                return Ok(found);
             }
         }
         Err(KeysError::Store("the DEK changed as often as it was looked for".into()))
+    }
+
+    /// The same within another load: what has become invalid meanwhile is that one's to see, for it knows when it began.
+    pub(super) async fn get_or_load_once(
+        &self,
+        key: CacheKey,
+        load: impl Future<Output = Result<RawDek, KeysError>>,
+    ) -> Result<RawDek, KeysError> {
+        // A hit takes part in no flight.
+        if let Some(kept) = self.get(&key).await {
+            return Ok(kept);
+        }
+        // On the heap, or every request would carry the room that a miss takes.
+        let loading = Box::pin(self.kept.try_get_with(key, load));
+        loading.await.map_err(|error: Arc<KeysError>| KeysError::clone(&error))
     }
 
     pub(super) async fn forget(&self, key: &CacheKey) {

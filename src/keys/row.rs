@@ -26,13 +26,13 @@ impl Keys {
         self.verify(&row)?;
         refuse_unusable(&row)?;
         let key = CacheKey::Version(row.project_id.clone(), row.version);
-        let load = async |_| self.unwrap(row.clone(), epoch).await.map(RawDek::Known);
-        match self.cache.get_or_load(key.clone(), &load).await? {
+        let load = async || self.unwrap(row.clone(), epoch).await.map(RawDek::Known);
+        match self.cache.get_or_load_once(key.clone(), load()).await? {
             RawDek::Known(dek) if dek.is_of(&row) => Ok(dek),
             // The row is another than when it was unwrapped: rewrapped, say.
             _ => {
                 self.cache.forget(&key).await;
-                match self.cache.get_or_load(key, load).await? {
+                match self.cache.get_or_load_once(key, load()).await? {
                     RawDek::Known(dek) if dek.is_of(&row) => Ok(dek),
                     _ => self.unwrap(row, epoch).await,
                 }

@@ -75,5 +75,9 @@ fn will_not_pass(error: &Error) -> bool {
 }
 
 fn migrator() -> Migrator {
-    migrations([include_str!("migrations/1-postgres.sql"), include_str!("migrations/2-postgres.sql")])
+    migrations([
+        include_str!("migrations/1-postgres.sql"),
+        include_str!("migrations/2-postgres.sql"),
+        include_str!("migrations/3-postgres.sql"),
+    ])
 }

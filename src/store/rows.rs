@@ -3,7 +3,7 @@
 //! Both take `$1` placeholders, `ON CONFLICT` and partial indexes; numbers are 64-bit in both. What writes is fetched with
 //! `fetch_all`: SQLite commits with the last step, and sqlx takes that step, and tells how it went, only when it reads to the end.
 
-mod columns;
+pub(super) mod columns;
 
 use std::time::Duration;
 
@@ -223,7 +223,7 @@ where
 }
 
 impl<DB: Database> SqlStore<DB> {
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    pub(super) async fn in_time<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
         match tokio::time::timeout(self.deadline, work).await {
             Ok(outcome) => outcome.map_err(|error| StoreError::Unavailable(error.to_string())),
             Err(_) => Err(StoreError::Unavailable(format!("no answer in {} ms", self.deadline.as_millis()))),

@@ -4,7 +4,7 @@ use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 /// What each step is for.
-const STEPS: [&str; 2] = ["project_dek", "rewrapping"];
+const STEPS: [&str; 3] = ["project_dek", "rewrapping", "periodic_work"];
 
 /// The steps, in SQL of one of the databases.
 pub(super) fn migrations(sql: [&'static str; STEPS.len()]) -> Migrator {

@@ -59,7 +59,11 @@ impl SqliteStore {
 }
 
 fn migrator() -> Migrator {
-    migrations([include_str!("migrations/1-sqlite.sql"), include_str!("migrations/2-sqlite.sql")])
+    migrations([
+        include_str!("migrations/1-sqlite.sql"),
+        include_str!("migrations/2-sqlite.sql"),
+        include_str!("migrations/3-sqlite.sql"),
+    ])
 }
 
 fn lock(path: &Path) -> Result<File, String> {

@@ -1,5 +1,7 @@
 //! Figures that others count: read when they are asked for.
 
+pub(super) mod debt;
+
 use std::fmt::Error;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -18,6 +20,7 @@ use crate::audit::delivery::{Breaker, Progress};
 use crate::plugins::{KeyWrapping, PluginStatus, Plugins, WrapBytes};
 use crate::providers::{BreakerState, Provider};
 use crate::service::Service;
+use crate::store::Replica;
 
 #[derive(Debug)]
 pub(super) struct JournalFigures(pub(super) Weak<Journal>);
@@ -74,6 +77,22 @@ impl Collector for KekFigures {
         let answers = ConstGauge::new(i64::from(kek.last_failure().is_none()));
         let help = "0 while the KEK, which is outside, gives no answer";
         answers.encode(encoder.encode_descriptor("kek_answers", help, None, answers.metric_type())?)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ReplicaFigures(pub(super) Arc<Replica>);
+
+impl Collector for ReplicaFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        if let Some(listens) = self.0.listens() {
+            let listens = ConstGauge::new(i64::from(listens));
+            let help = "0 while other replicas' changes are not heard of, and what is cached counts until it expires";
+            listens.encode(encoder.encode_descriptor("store_listening", help, None, listens.metric_type())?)?;
+        }
+        let leads = ConstGauge::new(i64::from(self.0.leads()));
+        let help = "1 on the one replica that does what is to be done once for all";
+        leads.encode(encoder.encode_descriptor("leader", help, None, leads.metric_type())?)
     }
 }
 

@@ -104,7 +104,7 @@ where
     })
 }
 
-pub(super) fn get<DB: Database, T>(row: &DB::Row, index: usize) -> Result<T, StoreError>
+pub(in crate::store) fn get<DB: Database, T>(row: &DB::Row, index: usize) -> Result<T, StoreError>
 where
     for<'q> T: Decode<'q, DB> + Type<DB>,
     usize: ColumnIndex<DB::Row>,
@@ -112,7 +112,7 @@ where
     row.try_get(index).map_err(|_| StoreError::Corrupt("column type"))
 }
 
-pub(super) fn parse_version(number: i64) -> Result<KeyVersion, StoreError> {
+pub(in crate::store) fn parse_version(number: i64) -> Result<KeyVersion, StoreError> {
     let number = u64::try_from(number).map_err(|_| StoreError::Corrupt("version"))?;
     KeyVersion::try_from(number).map_err(|_| StoreError::Corrupt("version"))
 }

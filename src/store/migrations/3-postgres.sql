@@ -1,0 +1,4 @@
+CREATE TABLE periodic_work (
+    name    TEXT   NOT NULL PRIMARY KEY COLLATE "C",
+    done_at BIGINT NOT NULL
+);

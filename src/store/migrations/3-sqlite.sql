@@ -1,0 +1,4 @@
+CREATE TABLE periodic_work (
+    name    TEXT    NOT NULL PRIMARY KEY,
+    done_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
