@@ -3,6 +3,7 @@
 //! Every way to a DEK takes a [`Permit`], save the one for a DEK that the caller holds already, and every DEK that is found belongs to the project it was asked for. What it opens is
 //! [`Withheld`] until its record is durable.
 
+mod backup;
 mod budget;
 mod cache;
 mod change;
@@ -13,6 +14,7 @@ mod lookup;
 mod pkcs11;
 mod proof;
 mod provider;
+mod restore;
 mod rewrap;
 mod row;
 mod source;
@@ -35,6 +37,7 @@ use crate::names::{KeyVersion, ProjectId, VariableName};
 use crate::policy::Permit;
 use crate::store::{DekRow, DekState, DekStore, StoreError};
 
+pub use backup::{BackupError, Faults, back_up};
 use budget::EncryptionBudget;
 use cache::{DekCache, Epoch};
 pub use change::DekChange;
@@ -44,6 +47,7 @@ pub use import::{Imported, Importer};
 pub use pkcs11::{Pkcs11Kek, generate_key};
 pub use proof::{KekProofError, check_kek, prove_kek};
 pub use provider::ProviderKek;
+pub use restore::{Restore, Restored, VerifiedBackup};
 pub use rewrap::{Rewrapped, Rewrapper, Walk};
 pub use source::KekSource;
 

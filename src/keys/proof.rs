@@ -122,6 +122,16 @@ pub(super) fn is_known(ring: &KeyRing, canaries: &[Canary]) -> Result<bool, KekP
     }
 }
 
+/// Each canary of a KEK of `ring`'s opens, and there is one; if there are none at all, any KEK does.
+pub(super) fn prove_by(ring: &KeyRing, canaries: &[Canary]) -> Result<(), KekProofError> {
+    let mut of_ours = canaries.iter().filter(|canary| ring.kek_ids().any(|id| id == canary.kek_id)).peekable();
+    if of_ours.peek().is_none() && !canaries.is_empty() {
+        return Err(KekProofError::WrongKek { ours: ring.primary_id(), theirs: ids_of(canaries) });
+    }
+    let broken = of_ours.find(|canary| !ring.canary_opens(canary.kek_id, canary.sealed.clone()));
+    broken.map_or(Ok(()), |canary| Err(KekProofError::CanaryDoesNotOpen(canary.kek_id)))
+}
+
 /// The KEKs that the store knows, for operators.
 pub(super) fn ids_of(canaries: &[Canary]) -> String {
     canaries.iter().map(|canary| canary.kek_id.to_string()).collect::<Vec<_>>().join(", ")

@@ -12,7 +12,7 @@ use origan_codec_host::crypto::{
     Kek, KekId, KekUnavailable, KeyRing, OutsideKek, OutsideUnwrapError, RingKek, ServiceKey,
 };
 
-use super::proof::{KekProofError, check_kek, ids_of, is_known, prove_kek, refuse_orphans};
+use super::proof::{KekProofError, check_kek, ids_of, is_known, prove_by, prove_kek, refuse_orphans};
 use super::provider::ProviderKek;
 use crate::config::{ConfigError, KeyProviderConfig};
 use crate::plugins::KeyWrapping;
@@ -117,6 +117,22 @@ impl KekSource {
             Place::Here(ring) => Ok(ring.clone()),
             Place::Outside(kek) => open(&kek, store).await,
             Place::Both(both, outside) => both.ring(&outside, store, false).await,
+        }
+    }
+
+    /// The ring for what has `canaries`, proven by one of them at least: a store, or a backup of one. Leaves nothing.
+    pub async fn of(&self, canaries: &[Canary]) -> Result<Arc<KeyRing>, KekProofError> {
+        match self.place() {
+            Place::Here(ring) => prove_by(ring, canaries).map(|()| ring.clone()),
+            Place::Outside(kek) => open_by(&kek, canaries).await,
+            Place::Both(both, outside) => match service_key_of(&*outside, canaries).await? {
+                Some(service_key) => both.ring_of(&outside, &service_key),
+                // The one outside is new since.
+                None => {
+                    let alone = KeyRing::new(&both.memory, &[])?;
+                    prove_by(&alone, canaries).map(|()| Arc::new(alone))
+                }
+            },
         }
     }
 
@@ -239,10 +255,13 @@ async fn add_service_key(kek: &Arc<dyn OutsideKek>, store: &dyn DekStore, place:
 
 /// The ring of the service key that opens under `kek`; the id of a KEK follows from its service key, so none is expected.
 async fn open(kek: &Arc<dyn OutsideKek>, store: &dyn DekStore) -> Result<Arc<KeyRing>, KekProofError> {
-    let canaries = store.canaries().await?;
-    match service_key_of(&**kek, &canaries).await? {
+    open_by(kek, &store.canaries().await?).await
+}
+
+async fn open_by(kek: &Arc<dyn OutsideKek>, canaries: &[Canary]) -> Result<Arc<KeyRing>, KekProofError> {
+    match service_key_of(&**kek, canaries).await? {
         Some(service_key) => ring_at(kek, &service_key),
-        None => Err(KekProofError::WrongOutsideKek { ours: kek.name(), theirs: ids_of(&canaries) }),
+        None => Err(KekProofError::WrongOutsideKek { ours: kek.name(), theirs: ids_of(canaries) }),
     }
 }
 
