@@ -19,9 +19,9 @@ use crate::audit::record::{BackupNote, Record};
 use crate::audit::{Journal, Outcome};
 use crate::clock::rfc3339;
 use crate::config::Config;
-use crate::keys::{Faults, KekSource, Restored, VerifiedBackup, back_up};
+use crate::keys::{self, Faults, KekSource, VerifiedBackup, back_up};
 use crate::store::backup::{BackupHeader, BackupReader, BackupWriter, Part};
-use crate::store::{Access, Canary, KeptCanary, RowPlace, WholeStore};
+use crate::store::{Access, Canary, DekStore, KeptCanary, RowPlace, WholeStore};
 
 /// Written at once.
 const BUFFER: usize = 1 << 18;
@@ -68,10 +68,14 @@ pub(super) async fn backup(command: Backup, setting: Setting) -> anyhow::Result<
     let ring = ring_of(&kek, &canaries).await?;
     let rows = whole.rows_by_kek().await?.iter().map(|(_, rows)| rows).sum();
     let header = BackupHeader { created_at: rfc3339(SystemTime::now()), kek_id: ring.primary_id() };
-    let note =
-        BackupNote { created: header.created_at.clone(), sha256: None, rows, added: None, brought_forward: None };
     if let Some(journal) = journal_of_a_backup(&mut config, command.audit_dir, &ring)? {
-        recorded(journal, "STORE_BACKUP", "backup", note).await?;
+        let created = header.created_at.clone();
+        let mut record = Record::of_command("STORE_BACKUP", "backup");
+        record.backup = Some(Box::new(BackupNote { created, sha256: None, rows, added: None, brought_forward: None }));
+        record.end(Outcome::Allowed, None);
+        let recorded = journal.append(&record).await;
+        journal.close().await;
+        recorded.context("it could not be recorded, and did not happen")?;
     }
     let bar = progress_bar(rows, "{human_pos} of {human_len} rows, {per_sec}, {eta} to go");
     let (digest, left_out) = match file {
@@ -94,15 +98,13 @@ pub(super) async fn backup(command: Backup, setting: Setting) -> anyhow::Result<
         digest.rows, digest.canaries, header.kek_id
     );
     eprintln!("SHA-256 {}", digest.sha256_hex());
-    eprintln!("without {} it is worth nothing: keep that apart, and as long", kek.name());
+    eprintln!("it is worth nothing without its KEK ({}): keep that apart, and as long", kek.name());
     eprint!("{}", lines(&left_out, "LEFT OUT"));
     Ok(if left_out.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 pub(super) async fn restore(command: Restore, setting: Setting) -> anyhow::Result<ExitCode> {
     let mut config = setting.config;
-    let of_its_own = command.audit_dir.is_some();
-    config.audit.dir = command.audit_dir.or(config.audit.dir);
     let named = || format!("cannot restore {}", command.file.display());
     let in_file = canaries_of(&command.file).with_context(named)?;
     let kek = app::kek_for_command(&config, &setting.environment).await?;
@@ -114,54 +116,89 @@ pub(super) async fn restore(command: Restore, setting: Setting) -> anyhow::Resul
             Some(store.context("cannot open the store to write to it; where it is SQLite, stop the service first")?)
         }
     };
-    let access = if command.dry_run { Access::Read } else { Access::Write };
-    let mut whole = match &store {
-        Some(store) => Some(store.whole(access).await?),
-        None => None,
-    };
-    let in_store = match &mut whole {
-        Some(whole) => whole.canaries().await?,
+    let in_store = match &store {
+        Some(store) => store.canaries().await?,
         None => Vec::new(),
     };
-    let ring = ring_of(&kek, if in_store.is_empty() { &in_file } else { &in_store }).await.with_context(named)?;
-    let bar = progress_bar(0, "{human_pos} rows verified, {per_sec}");
-    let reader = BackupReader::open(&command.file).with_context(named)?;
+    let ring = match in_store.is_empty() {
+        true => ring_of(&kek, &in_file).await.with_context(named)?,
+        false => {
+            kek.of(&in_store).await.with_context(named)?;
+            // The store's own come first. Of KEKs that are new to it, the backup has what it takes.
+            let in_both: Vec<Canary> =
+                in_store.into_iter().chain(in_file.into_iter().map(|kept| kept.canary)).collect();
+            kek.of(&in_both).await.with_context(named)?
+        }
+    };
+    // Before the work: without one there is no restore.
+    let journal = match command.dry_run {
+        true => None,
+        false => {
+            config.audit.dir = command.audit_dir.clone().or(config.audit.dir);
+            let journal = Journal::open(&app::journal_settings(&config), &ring);
+            Some(journal.context("a restore is recorded; see --audit-dir")?)
+        }
+    };
+    let outcome = restore_into(store.as_deref(), &ring, journal.as_deref(), &command).await;
+    if let Some(journal) = journal {
+        journal.close().await;
+    }
+    outcome.with_context(named)
+}
+
+async fn restore_into(
+    store: Option<&dyn DekStore>,
+    ring: &KeyRing,
+    journal: Option<&Journal>,
+    command: &Restore,
+) -> anyhow::Result<ExitCode> {
+    let reader = BackupReader::open(&command.file)?;
     let created = reader.header().created_at.clone();
-    let verified = VerifiedBackup::read(reader, &ring, command.unwrap, |n| bar.inc(n)).await.with_context(named)?;
+    let bar = progress_bar(0, "{human_pos} rows verified, {per_sec}");
+    let verified = VerifiedBackup::read(reader, ring, command.unwrap, |rows| bar.inc(rows)).await?;
     bar.finish_and_clear();
+    let sha256 = verified.digest.sha256_hex();
     if verified.faults.count > 0 {
         print!("{}", lines(&verified.faults, "REFUSED"));
         println!("nothing was restored: {} rows of the backup are corrupt", verified.faults.count);
         return Ok(ExitCode::FAILURE);
     }
-    let bar = progress_bar(verified.digest.rows, "{human_pos} of {human_len} rows, {per_sec}, {eta} to go");
-    let into = crate::keys::Restore { whole: as_dyn(&mut whole), is_dry: command.dry_run, ring: &ring };
-    let reader = BackupReader::open(&command.file).with_context(named)?;
-    let restored = into.run(reader, &verified, |n| bar.inc(n)).await.with_context(named)?;
+    let mut whole = match store {
+        Some(store) => Some(store.whole(if command.dry_run { Access::Read } else { Access::Write }).await?),
+        None => None,
+    };
+    let rows = verified.digest.rows;
+    let bar = progress_bar(rows, "{human_pos} of {human_len} rows, {per_sec}, {eta} to go");
+    let into = keys::Restore { whole: as_dyn(&mut whole), is_dry: command.dry_run, ring };
+    let restored = into.run(BackupReader::open(&command.file)?, &verified, |rows| bar.inc(rows)).await?;
     bar.finish_and_clear();
-    if restored.refused.count > 0 {
+    let is_refused = restored.refused.count > 0;
+    if let Some(journal) = journal {
+        let mut record = Record::of_command("STORE_RESTORE", "restore");
+        let (added, brought_forward) = (Some(restored.added), Some(restored.brought_forward));
+        record.backup =
+            Some(Box::new(BackupNote { created, sha256: Some(sha256.clone()), rows, added, brought_forward }));
+        match is_refused {
+            true => record.end(Outcome::Failed, Some("store_newer")),
+            false => record.end(Outcome::Allowed, None),
+        }
+        journal.append(&record).await.context("it could not be recorded, and did not happen")?;
+    }
+    if is_refused {
         print!("{}", lines(&restored.refused, "REFUSED"));
         let rows = restored.refused.count;
         println!("nothing was restored: the store is newer than this backup, or has another history, in {rows} rows");
         return Ok(ExitCode::FAILURE);
     }
     if let Some(whole) = whole.filter(|_| !command.dry_run) {
-        let note = BackupNote {
-            created,
-            sha256: Some(verified.digest.sha256_hex()),
-            rows: verified.digest.rows,
-            added: Some(restored.added),
-            brought_forward: Some(restored.brought_forward),
-        };
-        let journal = Journal::open(&app::journal_settings(&config), &ring);
-        let hint = if of_its_own { "a restore is recorded" } else { "a restore is recorded; see --audit-dir" };
-        recorded(journal.context(hint)?, "STORE_RESTORE", "restore", note).await?;
-        whole
-            .commit()
-            .await
-            .context("it is not known whether the restore has happened; run it again, which does no harm")?;
+        let committed = whole.commit().await;
+        committed.context("it is not known whether it has happened; run it again, which does no harm")?;
     }
-    say(&restored, &verified, command.dry_run);
+    let would = if command.dry_run { "would be " } else { "" };
+    println!("{} DEKs and {} canaries {would}added", restored.added, restored.canaries);
+    println!("{} DEKs {would}brought forward", restored.brought_forward);
+    println!("{} DEKs were here already", restored.same);
+    println!("SHA-256 {sha256}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -206,30 +243,6 @@ fn journal_of_a_backup(
         }
         journal => Ok(Some(journal.context("a backup is recorded; see --audit-dir")?)),
     }
-}
-
-/// Durable before it happens.
-async fn recorded(
-    journal: Arc<Journal>,
-    action: &'static str,
-    command: &'static str,
-    note: BackupNote,
-) -> anyhow::Result<()> {
-    let mut record = Record::of_command(action, command);
-    record.backup = Some(Box::new(note));
-    record.end(Outcome::Allowed, None);
-    let appended = journal.append(&record).await;
-    journal.close().await;
-    appended.context("it could not be recorded, and did not happen")?;
-    Ok(())
-}
-
-fn say(restored: &Restored, verified: &VerifiedBackup, dry_run: bool) {
-    let would = if dry_run { "would be " } else { "" };
-    println!("{} DEKs and {} canaries {would}added", restored.added, restored.canaries);
-    println!("{} DEKs {would}brought forward", restored.brought_forward);
-    println!("{} DEKs were here already", restored.same);
-    println!("SHA-256 {}", verified.digest.sha256_hex());
 }
 
 /// A line for each row that is named, and one for the rest.

@@ -142,11 +142,16 @@ impl Restore<'_> {
             Some(whole) => whole.canaries().await?,
             None => Vec::new(),
         };
+        let is_ours = |id| self.ring.kek_ids().any(|ours| ours == id);
+        let joined = || StoreError::Unavailable("another KEK joined the store at the same moment".into());
+        if !known.is_empty() && !known.iter().any(|kept| is_ours(kept.canary.kek_id)) {
+            return Err(joined().into());
+        }
         let mut next = known.iter().filter_map(|kept| kept.place).max().unwrap_or_default().max(known.len() as i64);
         for canary in canaries {
             let id = canary.canary.kek_id;
-            let is_ours = known.is_empty() || self.ring.kek_ids().any(|ours| ours == id);
-            if !is_ours || known.iter().any(|kept| kept.canary.kek_id == id) {
+            let is_wanted = known.is_empty() || is_ours(id);
+            if !is_wanted || known.iter().any(|kept| kept.canary.kek_id == id) {
                 continue;
             }
             next += 1;
@@ -154,7 +159,7 @@ impl Restore<'_> {
             if let Some(whole) = self.whole.as_deref_mut().filter(|_| !self.is_dry)
                 && !whole.add_canary(&KeptCanary { place, ..canary.clone() }).await?
             {
-                return Err(StoreError::Unavailable("another KEK joined the store at the same moment".into()).into());
+                return Err(joined().into());
             }
             restored.canaries += 1;
         }
