@@ -119,7 +119,7 @@ async fn is_as_it_was(codec: &Codec, sealed: &[(String, Value)]) {
         let answer = codec.client.post("/decrypt-all", call).await;
         match index {
             1 => answer.refused(403, "dek_disabled"),
-            2 => answer.refused(403, "dek_destroyed"),
+            2 => answer.refused(410, "dek_destroyed"),
             0 | 3 => assert_eq!(answer.ok(), json!({"A": format!("shop-{}", index + 1)})),
             _ => assert_eq!(answer.ok(), json!({"A": project})),
         }

@@ -190,8 +190,7 @@ async fn with_a_kek_behind_a_key_service_and_one_in_memory() {
     }
     // Into an empty store of either kind, each with what it needs; and from one to the next.
     for is_postgres in [false, true] {
-        let mut target = Launch { dir: Launch::new().dir, ..launch.clone() };
-        std::fs::copy(launch.dir.path().join("vault-token"), target.dir.path().join("vault-token")).expect("copied");
+        let mut target = Launch { dir: outside_launch().dir, ..launch.clone() };
         if is_postgres {
             target = target.variable("DATABASE_URL", &postgres::database().await);
         }
