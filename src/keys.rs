@@ -9,6 +9,7 @@ mod cache;
 mod change;
 mod handle;
 mod import;
+mod lineage;
 mod lookup;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;

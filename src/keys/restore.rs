@@ -9,6 +9,7 @@ use origan_codec_host::crypto::{KeyRing, UnwrapError};
 use subtle::ConstantTimeEq;
 
 use super::backup::{BackupError, Faults};
+use super::lineage::{Standing, stands};
 use super::row::{dek_context, hangs_together};
 use crate::store::backup::{BackupDigest, BackupReader, Part};
 use crate::store::{DekRow, DekState, KeptCanary, KeptRow, RowPlace, StoreError, WholeStore};
@@ -52,16 +53,6 @@ pub struct Restore<'a> {
     pub is_dry: bool,
     /// The KEKs.
     pub ring: &'a KeyRing,
-}
-
-/// What a row of a backup is to the one that stands in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Same,
-    SameWithFewerUses,
-    Older,
-    Newer,
-    OfAnotherHistory,
 }
 
 impl VerifiedBackup {
@@ -299,45 +290,4 @@ async fn standing(
 /// The place after which `place` comes next.
 fn before(place: &RowPlace) -> RowPlace {
     RowPlace { project_id: place.project_id.clone(), version: place.version - 1 }
-}
-
-fn stands(there: &KeptRow, kept: &KeptRow) -> Standing {
-    let (theirs, ours) = (&there.row, &kept.row);
-    if theirs.generation > ours.generation {
-        return Standing::Newer;
-    }
-    if theirs.generation == ours.generation {
-        return match is_same(theirs, ours) {
-            false => Standing::OfAnotherHistory,
-            true if there.encryptions < kept.encryptions || theirs.last_used_at_ms < ours.last_used_at_ms => {
-                Standing::SameWithFewerUses
-            }
-            true => Standing::Same,
-        };
-    }
-    if became(theirs, ours) { Standing::Older } else { Standing::OfAnotherHistory }
-}
-
-fn is_same(one: &DekRow, other: &DekRow) -> bool {
-    became(one, other)
-        && one.kek_id == other.kek_id
-        && one.encrypted_dek == other.encrypted_dek
-        && one.fingerprint == other.fingerprint
-        && one.row_mac == other.row_mac
-        && one.state == other.state
-}
-
-/// Whether `newer` can be what became of `older`: the same DEK, wrapped anew or not. Each remembers what it was wrapped as, under its MAC.
-/// What is destroyed stays so, whatever the generations say.
-fn became(older: &DekRow, newer: &DekRow) -> bool {
-    let wrapped_then = newer.former_digests.strip_prefix(&older.former_digests[..]);
-    let is_same_dek = match wrapped_then {
-        None => false,
-        Some([]) => newer.encrypted_dek == older.encrypted_dek,
-        Some([first, ..]) => *first == older.encrypted_dek.digest(),
-    };
-    is_same_dek
-        && newer.created_at_ms == older.created_at_ms
-        && newer.origin == older.origin
-        && (older.state != DekState::Destroyed || newer.state == DekState::Destroyed)
 }

@@ -208,3 +208,122 @@ fn reason(error: &serde_json::Error) -> String {
         _ => "it is not JSON".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use origan_codec_host::crypto::EncryptedDek;
+    use proptest::prelude::*;
+
+    use super::super::BackupWriter;
+    use super::*;
+    use crate::names::KeyVersion;
+    use crate::store::{Canary, DekOrigin, DekRow, DekState};
+
+    const MAC: [u8; 32] = [0xab; 32];
+
+    fn rows() -> impl Strategy<Value = Vec<KeptRow>> {
+        let states = prop::sample::select(vec![
+            DekState::Primary,
+            DekState::DecryptOnly,
+            DekState::Disabled,
+            DekState::Destroyed,
+        ]);
+        let bytes = || prop::array::uniform32(any::<u8>());
+        let keys = prop::collection::btree_map(
+            ("[A-Za-z0-9][A-Za-z0-9._-]{0,8}", 1..=u32::MAX),
+            (
+                states,
+                any::<bool>(),
+                bytes(),
+                bytes(),
+                prop::collection::vec(bytes(), 0..3),
+                any::<i64>(),
+                0..=1_u64 << 32,
+            ),
+            0..6,
+        );
+        keys.prop_map(|keys| {
+            let row = |(key, rest): ((String, u32), _)| {
+                let ((project, version), (state, created, fingerprint, row_mac, former_digests, number, encryptions)) =
+                    (key, rest);
+                let row = DekRow {
+                    project_id: str::parse(&project).expect("an id"),
+                    version: KeyVersion::try_from(u64::from(version)).expect("a version"),
+                    kek_id: "00112233445566ff".parse().expect("an id"),
+                    encrypted_dek: EncryptedDek::parse(&"QUJD".repeat(20)).expect("an encrypted DEK"),
+                    fingerprint,
+                    row_mac,
+                    state,
+                    origin: if created { DekOrigin::Created } else { DekOrigin::Imported },
+                    created_at_ms: number,
+                    former_digests,
+                    generation: number.unsigned_abs() >> 1,
+                    last_used_at_ms: number,
+                };
+                KeptRow { row, encryptions }
+            };
+            keys.into_iter().map(row).collect()
+        })
+    }
+
+    fn written(rows: &[KeptRow]) -> Vec<u8> {
+        let kek_id = "00112233445566ff".parse().expect("an id");
+        let header = BackupHeader { created_at: "2026-11-27T00:00:00.000Z".into(), kek_id };
+        let mut writer = BackupWriter::begin(Vec::new(), &header).expect("written");
+        for place in [Some(1), None] {
+            let canary = Canary { kek_id, sealed: vec![1, 2, 3] };
+            writer.canary(&KeptCanary { canary, place, created_at_ms: -1 }).expect("written");
+        }
+        for row in rows {
+            writer.row(row).expect("written");
+        }
+        writer.end(|_| MAC).expect("written").0
+    }
+
+    fn read(bytes: &[u8]) -> Result<(Vec<KeptRow>, BackupEnd), ReadBackupError> {
+        let mut reader = BackupReader::begin(bytes)?;
+        let mut rows = Vec::new();
+        loop {
+            match reader.next_part()? {
+                Part::Canary(_) => {}
+                Part::Row(row) => rows.push(row),
+                Part::End(end) => return Ok((rows, end)),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(rows in rows()) {
+            let (back, end) = read(&written(&rows)).expect("reads");
+            prop_assert_eq!(format!("{back:?}"), format!("{rows:?}"));
+            prop_assert_eq!((end.digest.canaries, end.digest.rows, end.mac), (2, rows.len() as u64, MAC));
+        }
+
+        /// Of the last line, the MAC is for those who have the KEK.
+        #[test]
+        fn one_byte_that_is_another_is_noticed(rows in rows(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut bytes = written(&rows);
+            let mac = bytes.len() - "\"}}\n".len() - 64;
+            let at = at.index(mac);
+            prop_assume!(bytes[at] != byte);
+            bytes[at] = byte;
+            prop_assert!(read(&bytes).is_err(), "{}", String::from_utf8_lossy(&bytes));
+        }
+
+        #[test]
+        fn a_file_that_is_cut_is_not_whole(rows in rows(), at in any::<prop::sample::Index>()) {
+            let bytes = written(&rows);
+            prop_assert!(read(&bytes[..at.index(bytes.len())]).is_err());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), rows in rows(), at in any::<prop::sample::Index>()) {
+            let _ = read(&bytes);
+            let mut after_the_beginning = written(&rows);
+            after_the_beginning.truncate(at.index(after_the_beginning.len()));
+            after_the_beginning.extend(&bytes);
+            prop_assert!(read(&after_the_beginning).is_err());
+        }
+    }
+}

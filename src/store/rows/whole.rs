@@ -18,8 +18,9 @@ use crate::store::{Access, Canary, ENCRYPTIONS_MAX, KeptCanary, KeptRow, RowPlac
 
 /// For one statement. Nobody waits for an answer to a request meanwhile.
 const STATEMENT_DEADLINE: Duration = Duration::from_secs(60);
-/// Rows added by one statement: both databases take so many parameters.
-const ROWS_AT_ONCE: usize = 500;
+/// Rows added by one statement. PostgreSQL waits for the network between two; SQLite's driver looks each parameter up among all of them.
+const ROWS_AT_ONCE_POSTGRES: usize = 500;
+const ROWS_AT_ONCE_SQLITE: usize = 16;
 /// Of one row that is added.
 const COLUMNS: usize = 14;
 
@@ -47,7 +48,8 @@ const BRING_FORWARD: &str = "UPDATE project_dek \
 struct Whole<DB: Database> {
     transaction: Transaction<'static, DB>,
     kind: &'static str,
-    /// Of the statement that adds [`ROWS_AT_ONCE`] rows.
+    /// Rows added by one statement, and that statement.
+    rows_at_once: usize,
     add: SqlStr,
 }
 
@@ -84,7 +86,8 @@ where
         let step = in_time(sqlx::query::<DB>(schema::STEP).fetch_one(&mut *transaction)).await?;
         refuse_other(get::<DB, Option<i64>>(&step, 0)?).map_err(StoreError::Unavailable)?;
     }
-    Ok(Box::new(Whole { transaction, kind, add: add_sql(ROWS_AT_ONCE) }))
+    let rows_at_once = if is_postgres { ROWS_AT_ONCE_POSTGRES } else { ROWS_AT_ONCE_SQLITE };
+    Ok(Box::new(Whole { transaction, kind, rows_at_once, add: add_sql(rows_at_once) }))
 }
 
 #[async_trait]
@@ -144,9 +147,9 @@ where
 
     async fn add(&mut self, rows: &[&KeptRow]) -> Result<usize, StoreError> {
         let mut added = 0;
-        for rows in rows.chunks(ROWS_AT_ONCE) {
+        for rows in rows.chunks(self.rows_at_once) {
             let texts: Vec<_> = rows.iter().map(|kept| RowText::of(&kept.row)).collect();
-            let sql = if rows.len() == ROWS_AT_ONCE { self.add.clone() } else { add_sql(rows.len()) };
+            let sql = if rows.len() == self.rows_at_once { self.add.clone() } else { add_sql(rows.len()) };
             let mut query = sqlx::query::<DB>(sql);
             for (kept, text) in rows.iter().zip(&texts) {
                 query = bind(query, text).bind(count_of(kept)).bind(kept.row.last_used_at_ms);
