@@ -33,6 +33,7 @@ fn database_url(launch: &Launch) -> Option<&str> {
 async fn rows(launch: &Launch) -> Rows {
     const ALL: &str = "SELECT project_id, version, state, generation, encryptions FROM project_dek ORDER BY 1, 2";
     const MADE: &str = "SELECT to_regclass('project_dek') IS NOT NULL";
+    const MADE_IN_SQLITE: &str = "SELECT COUNT(*) > 0 FROM sqlite_master WHERE name = 'project_dek'";
     match database_url(launch) {
         Some(url) => {
             let mut database = PgConnection::connect(url).await.expect("the database");
@@ -42,7 +43,8 @@ async fn rows(launch: &Launch) -> Rows {
         None if launch.data_dir().join("codec.db").exists() => {
             let url = format!("sqlite:{}", launch.data_dir().join("codec.db").display());
             let mut database = SqliteConnection::connect(&url).await.expect("the database");
-            sqlx::query_as(ALL).fetch_all(&mut database).await.expect("rows")
+            let made: bool = sqlx::query_scalar(MADE_IN_SQLITE).fetch_one(&mut database).await.expect("an answer");
+            if made { sqlx::query_as(ALL).fetch_all(&mut database).await.expect("rows") } else { Vec::new() }
         }
         None => Vec::new(),
     }
@@ -266,5 +268,20 @@ async fn a_backup_is_of_one_moment() {
             }
         }
         rotating.abort();
+    }
+}
+
+#[test]
+fn the_walk_through_works_as_written() {
+    let said = crate::support::walk_through::run("## Backup and restore", &[], "insured/codec.log");
+    for line in [
+        "1 DEKs and 1 canaries would be added",
+        "1 DEKs and 1 canaries added",
+        r#"{"URL":"postgres://shop:hunter2@db/shop"}"#,
+        "REFUSED: shop:1: generation 2 (decrypt-only) in the store, 1 here",
+        "nothing was restored: the store is newer than this backup, or has another history, in 1 rows",
+        "exit code 1",
+    ] {
+        assert!(said.lines().any(|said| said == line), "{line}: {said}");
     }
 }
