@@ -176,6 +176,14 @@ async fn with_a_kek_behind_a_key_service_and_one_in_memory() {
     let both = backed_up(&codec.launch, "both");
     codec.client.post("/rewrap-all", json!({})).await.ok();
     let under_vault = backed_up(&codec.launch, "under-vault");
+    // A KEK that rows need is not left out, neither on the way out nor on the way in.
+    let alone = Launch { toml: "[keys]\n".into(), ..codec.launch.clone() };
+    let output = alone.run(&["backup", "--out", "never"]);
+    assert!(said(&output).contains("rows are under KEK") && !output.status.success(), "{}", said(&output));
+    let empty = Launch { dir: Launch::new().dir, ..alone };
+    let output = restore(&empty, &both, &[]);
+    assert!(said(&output).contains("it was made under KEK") && !output.status.success(), "{}", said(&output));
+    assert_eq!(rows(&empty).await, Rows::new());
     let primary = kek(&codec.client).await["primary"].clone();
     let launch = stopped(codec).await;
     let before = rows(&launch).await;
