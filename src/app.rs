@@ -34,7 +34,8 @@ pub use hardening::{harden_process, lock_memory};
 pub use kek_dir::{KekDir, KekUse};
 pub use secrets::{Doors, Secrets, generate_in_a_token, kek_for_command, kek_in};
 pub use startup::{
-    journal_settings, open_store, open_store_if_made, open_store_to_read, prepare_folders, ring_for_the_journal,
+    journal_settings, open_store, open_store_if_made, open_store_to_read, open_store_to_read_if_made, prepare_folders,
+    ring_for_the_journal,
 };
 
 /// How long the first attempt to become ready may keep `/livez` from answering.

@@ -3,8 +3,10 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line speaks on its two streams")]
 
 mod audit;
+mod backup;
 mod config;
 mod keys;
+mod new_file;
 mod rewrap;
 mod serve;
 
@@ -48,6 +50,10 @@ enum Command {
     Keys(keys::Command),
     /// Wrap every DEK by the primary KEK.
     Rewrap(rewrap::Rewrap),
+    /// Back up the store, beside a process that serves if need be: its rows as they are, never a KEK.
+    Backup(backup::Backup),
+    /// Restore a backup into the store. Nothing that is newer there is made older, and it happens whole or not at all.
+    Restore(backup::Restore),
     /// The audit journal: verify it, follow it.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -114,6 +120,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => runtime.block_on(serve::serve(setting)),
         Command::Keys(command) => runtime.block_on(keys::run(command, setting)),
         Command::Rewrap(command) => runtime.block_on(rewrap::run(command, setting)),
+        Command::Backup(command) => runtime.block_on(backup::backup(command, setting)),
+        Command::Restore(command) => runtime.block_on(backup::restore(command, setting)),
         Command::Audit(command) => runtime.block_on(audit::run(command, &setting)),
         Command::Config(command) => runtime.block_on(config::run(command, setting)),
         Command::CompilePlugin { code_for } => crate::app::compile_stdin(code_for),

@@ -3,18 +3,21 @@
 //! Every way to a DEK takes a [`Permit`], save the one for a DEK that the caller holds already, and every DEK that is found belongs to the project it was asked for. What it opens is
 //! [`Withheld`] until its record is durable.
 
+mod backup;
 mod budget;
 mod cache;
 mod change;
 mod debt;
 mod handle;
 mod import;
+mod lineage;
 mod live_ring;
 mod lookup;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod proof;
 mod provider;
+mod restore;
 mod rewrap;
 mod row;
 mod service_key;
@@ -38,6 +41,7 @@ use crate::names::{KeyVersion, ProjectId, VariableName};
 use crate::policy::Permit;
 use crate::store::{DekRow, DekState, DekStore, StoreError};
 
+pub use backup::{BackupError, Faults, back_up};
 use budget::EncryptionBudget;
 use cache::{DekCache, Epoch};
 pub use change::DekChange;
@@ -50,6 +54,7 @@ pub use live_ring::RingFigures;
 pub use pkcs11::{Pkcs11Kek, generate_key};
 pub use proof::KekProofError;
 pub use provider::ProviderKek;
+pub use restore::{Restore, Restored, VerifiedBackup};
 pub use rewrap::{Rewrapped, Rewrapper, Walk};
 pub use source::{KekSource, MemoryKeks};
 

@@ -2,6 +2,7 @@
 //!
 //! The store never sees a DEK: rows hold what a KEK wrapped, and a MAC that ties it to its project.
 
+pub mod backup;
 mod debt;
 pub mod foreign;
 mod postgres;
@@ -9,6 +10,7 @@ mod replica;
 mod rows;
 mod schema;
 mod sqlite;
+mod whole;
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,6 +22,7 @@ pub use debt::{Debt, Group, Ledger};
 pub use postgres::PostgresStore;
 pub use replica::{Heard, Replica};
 pub use sqlite::SqliteStore;
+pub use whole::{Access, KeptCanary, KeptRow, WholeStore};
 
 use crate::names::{KeyVersion, ProjectId};
 
@@ -66,15 +69,15 @@ pub struct Replacement {
 
 /// One row of a walk through all of them.
 #[derive(Debug)]
-pub struct WalkedRow {
+pub struct WalkedRow<R = DekRow> {
     /// Where it stands: whose, and which version.
     pub place: RowPlace,
     /// The row, if it can be read.
-    pub row: Result<DekRow, StoreError>,
+    pub row: Result<R, StoreError>,
 }
 
 /// A place in the order of rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowPlace {
     /// The project's id, as it stands there.
     pub project_id: String,
@@ -189,6 +192,9 @@ pub trait DekStore: Ledger {
     /// Adds the canary that comes in this place, from 1, unless the place is taken or the KEK has one.
     async fn insert_canary(&self, canary: &Canary, place: usize) -> Result<(), StoreError>;
 
+    /// All of it at one moment, to read or to write.
+    async fn whole(&self, access: Access) -> Result<Box<dyn WholeStore>, StoreError>;
+
     /// Any one row that is not destroyed, if there is one.
     async fn any_row(&self) -> Result<Option<DekRow>, StoreError>;
 
@@ -200,6 +206,13 @@ pub trait DekStore: Ledger {
 
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
+}
+
+impl DekRow {
+    /// Where it stands.
+    pub fn place(&self) -> RowPlace {
+        RowPlace { project_id: self.project_id.as_str().to_owned(), version: i64::from(self.version.number()) }
+    }
 }
 
 impl fmt::Display for RowPlace {

@@ -6,6 +6,7 @@
 mod support;
 
 mod architecture;
+mod backup;
 mod bench;
 mod binding;
 mod bodies;

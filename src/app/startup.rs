@@ -142,12 +142,20 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn DekStore>, OpenStoreE
 
 /// The same to read, beside a process that serves. Makes nothing.
 pub async fn open_store_to_read(config: &Config) -> Result<Arc<dyn DekStore>, OpenStoreError> {
+    let deadline = Duration::from_millis(config.store.deadline_ms);
     let path = match config.store.url.as_deref() {
-        Some(url) if url.starts_with("postgres") => return open_store(config).await,
+        Some(url) if url.starts_with("postgres") => {
+            return Ok(Arc::new(PostgresStore::open_to_read(url, deadline).await?));
+        }
         Some(url) => Path::new(sqlite_path(url)).to_owned(),
         None => config.data_dir.join("codec.db"),
     };
-    Ok(Arc::new(SqliteStore::open_to_read(&path, Duration::from_millis(config.store.deadline_ms)).await?))
+    Ok(Arc::new(SqliteStore::open_to_read(&path, deadline).await?))
+}
+
+/// The same, unless nothing has made it yet.
+pub async fn open_store_to_read_if_made(config: &Config) -> Result<Option<Arc<dyn DekStore>>, OpenStoreError> {
+    if is_made(config).await? { open_store_to_read(config).await.map(Some) } else { Ok(None) }
 }
 
 /// `sqlite:<path>` or `sqlite://<path>`; the configuration allows nothing else but PostgreSQL.
@@ -158,12 +166,15 @@ fn sqlite_path(url: &str) -> &str {
 
 /// The store that the configuration chooses, unless nothing has made it yet. Makes nothing.
 pub async fn open_store_if_made(config: &Config) -> Result<Option<Arc<dyn DekStore>>, OpenStoreError> {
-    let is_made = match config.store.url.as_deref() {
+    if is_made(config).await? { open_store(config).await.map(Some) } else { Ok(None) }
+}
+
+async fn is_made(config: &Config) -> Result<bool, OpenStoreError> {
+    Ok(match config.store.url.as_deref() {
         Some(url) if url.starts_with("postgres") => PostgresStore::is_made(url).await?,
         Some(url) => Path::new(sqlite_path(url)).exists(),
         None => config.data_dir.join("codec.db").exists(),
-    };
-    if is_made { open_store(config).await.map(Some) } else { Ok(None) }
+    })
 }
 
 /// The ring under which the journal is read.

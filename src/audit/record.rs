@@ -61,6 +61,9 @@ pub struct Record {
     /// Of an explanation: the action and the caller that it is of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explained: Option<(&'static str, String)>,
+    /// Of a backup, made or restored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Box<BackupNote>>,
     /// What the policies were told of, beyond the rest of the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub facts: Option<Box<Facts>>,
@@ -138,6 +141,25 @@ pub enum DeploymentNote {
         /// Always false.
         known: bool,
     },
+}
+
+/// A backup: which, and how much of the store is in it, or goes into the store.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupNote {
+    /// When it was made, as it says itself (RFC 3339).
+    pub created: String,
+    /// Of all its lines but the last, in hexadecimal; none while it is being made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Its rows.
+    pub rows: u64,
+    /// Those that are about to be added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub added: Option<u64>,
+    /// Those that are about to take the place of older ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub brought_forward: Option<u64>,
 }
 
 /// What is worth saying of a DEK.
@@ -260,6 +282,7 @@ impl Record {
             dek: None,
             reminders: Vec::new(),
             explained: None,
+            backup: None,
             facts: None,
             decisions: Vec::new(),
             policy: None,

@@ -117,7 +117,7 @@ impl Rewrapper {
     /// One version of a project, wherever it is: its row, under the primary.
     pub async fn one(&self, row: DekRow, cause: &Record) -> Result<DekRow, KeysError> {
         let (project_id, version) = (row.project_id.clone(), row.version);
-        let mut left = vec![(place_of(&row), row)];
+        let mut left = vec![(row.place(), row)];
         for _ in 0..ATTEMPTS {
             if let Some((_, row)) = left.first()
                 && row.kek_id == self.ring.primary_id()
@@ -188,7 +188,7 @@ impl Rewrapper {
         project_id: &ProjectId,
         version: KeyVersion,
     ) -> Result<Option<(RowPlace, DekRow)>, StoreError> {
-        Ok(self.store.version(project_id, version).await?.map(|row| (place_of(&row), row)))
+        Ok(self.store.version(project_id, version).await?.map(|row| (row.place(), row)))
     }
 
     /// What is to take the row's place: it has been opened again, and is the same DEK.
@@ -208,8 +208,4 @@ impl Rewrapper {
         }
         rewrapped(&self.ring, row, wrapped, &dek)
     }
-}
-
-fn place_of(row: &DekRow) -> RowPlace {
-    RowPlace { project_id: row.project_id.as_str().to_owned(), version: i64::from(row.version.number()) }
 }

@@ -88,12 +88,17 @@ impl Keys {
 
 /// Checks that the row hangs together.
 pub(super) fn verify(ring: &KeyRing, row: &DekRow) -> Result<(), KeysError> {
-    match tied(row, |parts| ring.row_mac_verifies(row.kek_id, parts, &row.row_mac)) {
+    match hangs_together(ring, row) {
         // It may be on its way here: another replica had it first. Or it was taken out too early.
         Err(_) => Err(KeysError::UnknownKek(row.kek_id)),
         Ok(false) => Err(alarm(row, "its MAC does not verify")),
         Ok(true) => Ok(()),
     }
+}
+
+/// Whether the row's MAC is its own. An error says that its KEK is not in the ring.
+pub(super) fn hangs_together(ring: &KeyRing, row: &DekRow) -> Result<bool, UnwrapError> {
+    tied(row, |parts| ring.row_mac_verifies(row.kek_id, parts, &row.row_mac))
 }
 
 /// The row's DEK, which is what the row says it is.

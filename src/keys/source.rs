@@ -239,6 +239,21 @@ impl KekSource {
         KekProofError::WrongKek { ours: self.name(), theirs: ids_of(canaries) }
     }
 
+    /// The ring for what has `canaries`, proven by one of them at least: a store, or a backup of one. Leaves nothing.
+    pub async fn of(&self, canaries: &[Canary]) -> Result<Arc<KeyRing>, KekProofError> {
+        let service_key = match self.outside() {
+            Some(kek) => service_key::find(&*kek, canaries).await?,
+            None => None,
+        };
+        // Where there is none at all, any KEK does that needs nothing from there.
+        let mut knows_any = service_key.is_some() || (canaries.is_empty() && self.outside.is_none());
+        for kek in self.memory.load_full().iter().flat_map(|memory| memory.unwrapping()) {
+            knows_any |= is_known(kek, canaries)?;
+        }
+        // One outside that is new since has no part in it.
+        if knows_any { self.ring(service_key.as_ref()) } else { Err(self.wrong(canaries)) }
+    }
+
     /// Whether an outside KEK opens what it wraps; one in memory does.
     pub async fn try_out(&self) -> Result<(), KekProofError> {
         let Some(kek) = self.outside() else { return Ok(()) };

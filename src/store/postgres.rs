@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Error, PgConnection, Postgres, Row};
+use sqlx::{ConnectOptions, Connection, Error, PgConnection, PgPool, Postgres, Row};
 
 use super::rows::SqlStore;
 use super::schema::{migrations, newer_schema};
@@ -37,24 +37,20 @@ impl PostgresStore {
         found.and_then(|row| row.try_get(0)).map_err(|error| not_now(&error))
     }
 
+    /// Connects to `url` to read what is there. Makes nothing, and leaves the schema as it is.
+    pub async fn open_to_read(url: &str, deadline: Duration) -> Result<Self, OpenStoreError> {
+        let (pool, place) = connect(url, 1, deadline).await?;
+        let never = |message| OpenStoreError::Never { place: place.clone(), message };
+        let found = sqlx::query_scalar("SELECT to_regclass('project_dek') IS NOT NULL").fetch_one(&pool).await;
+        if !found.map_err(|error| not_now(&error))? {
+            return Err(never("nothing of codec's is in it".into()));
+        }
+        Ok(Self { pool, deadline, kind: KIND, _lock: None })
+    }
+
     async fn open_and_migrate(url: &str, connections: u32, deadline: Duration) -> Result<Self, OpenStoreError> {
-        let options: PgConnectOptions = url.parse().map_err(|_: Error| OpenStoreError::Never {
-            place: "DATABASE_URL".into(),
-            message: "is not a postgres:// URL".into(),
-        })?;
-        let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
+        let (pool, place) = connect(url, connections, deadline).await?;
         let never = |message: String| OpenStoreError::Never { place: place.clone(), message };
-        let options = options
-            .application_name("codec")
-            // The server gives up with us: no statement goes on for a caller who has been told 503.
-            .options([("statement_timeout", deadline.as_millis().to_string())])
-            .disable_statement_logging();
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(deadline)
-            .connect_with(options)
-            .await
-            .map_err(|error| if will_not_pass(&error) { never(error.to_string()) } else { not_now(&error) })?;
         match migrator().run(&pool).await {
             Ok(()) => Ok(Self { pool, deadline, kind: KIND, _lock: None }),
             Err(MigrateError::VersionMissing(version)) => Err(never(newer_schema(version))),
@@ -62,6 +58,28 @@ impl PostgresStore {
             Err(other) => Err(never(other.to_string())),
         }
     }
+}
+
+/// A pool of connections, and what the place is called without its password.
+async fn connect(url: &str, connections: u32, deadline: Duration) -> Result<(PgPool, String), OpenStoreError> {
+    let options: PgConnectOptions = url.parse().map_err(|_: Error| OpenStoreError::Never {
+        place: "DATABASE_URL".into(),
+        message: "is not a postgres:// URL".into(),
+    })?;
+    let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
+    let never = |message: String| OpenStoreError::Never { place: place.clone(), message };
+    let options = options
+        .application_name("codec")
+        // The server gives up with us: no statement goes on for a caller who has been told 503.
+        .options([("statement_timeout", deadline.as_millis().to_string())])
+        .disable_statement_logging();
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(deadline)
+        .connect_with(options)
+        .await
+        .map_err(|error| if will_not_pass(&error) { never(error.to_string()) } else { not_now(&error) })?;
+    Ok((pool, place))
 }
 
 fn not_now(error: &Error) -> OpenStoreError {

@@ -3,7 +3,19 @@
 //! Both take `$1` placeholders, `ON CONFLICT` and partial indexes; numbers are 64-bit in both. What writes is fetched with
 //! `fetch_all`: SQLite commits with the last step, and sqlx takes that step, and tells how it went, only when it reads to the end.
 
+/// A query for whole rows.
+macro_rules! rows {
+    ($of:literal) => {
+        concat!(
+            "SELECT project_id, version, kek_id, encrypted_dek, fingerprint, row_mac, state, origin, created_at, former_sha256, generation, last_used_at, encryptions \
+             FROM project_dek ",
+            $of
+        )
+    };
+}
+
 pub(super) mod columns;
+mod whole;
 
 use std::time::Duration;
 
@@ -11,20 +23,11 @@ use async_trait::async_trait;
 use origan_codec_host::crypto::{EncryptedDek, KekId, Tag};
 use sqlx::{ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, Type};
 
-use super::{Canary, DekRow, DekStore, ENCRYPTIONS_MAX, Replacement, RowPlace, StoreError, WalkedRow};
+use super::{
+    Access, Canary, DekRow, DekStore, ENCRYPTIONS_MAX, Replacement, RowPlace, StoreError, WalkedRow, WholeStore,
+};
 use crate::names::{KeyVersion, ProjectId};
 use columns::{RowText, dek_row, get, insert, parse_version, replace};
-
-/// A query for whole rows.
-macro_rules! rows {
-    ($of:literal) => {
-        concat!(
-            "SELECT project_id, version, kek_id, encrypted_dek, fingerprint, row_mac, state, origin, created_at, former_sha256, generation, last_used_at \
-             FROM project_dek ",
-            $of
-        )
-    };
-}
 
 const BY_PRIMARY: &str = rows!("WHERE project_id = $1 AND state = 'primary'");
 const BY_VERSION: &str = rows!("WHERE project_id = $1 AND version = $2");
@@ -65,7 +68,7 @@ where
     for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
-    for<'q> Option<i64>: Decode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
     for<'q> &'q str: Encode<'q, DB> + Type<DB>,
     for<'q> String: Decode<'q, DB> + Type<DB>,
     for<'q> Vec<u8>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
@@ -202,6 +205,10 @@ where
             .bind(crate::clock::unix_ms())
             .bind(place);
         self.in_time(query.fetch_all(&self.pool)).await.map(|_| ())
+    }
+
+    async fn whole(&self, access: Access) -> Result<Box<dyn WholeStore>, StoreError> {
+        whole::begin(&self.pool, self.kind, access).await
     }
 
     async fn any_row(&self) -> Result<Option<DekRow>, StoreError> {

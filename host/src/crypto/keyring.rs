@@ -170,6 +170,16 @@ impl KeyRing {
         self.keks.iter().find_map(|kek| kek.handles.open(b"", sealed.to_vec()).ok()).ok_or(CannotOpen)
     }
 
+    /// Vouches for `parts` of a backup under the primary.
+    pub fn backup_mac(&self, parts: &[&[u8]]) -> Tag {
+        self.primary().backups.tag(parts)
+    }
+
+    /// Whether `mac` vouches for `parts` of a backup under `kek_id`, in constant time.
+    pub fn backup_mac_verifies(&self, kek_id: KekId, parts: &[&[u8]], mac: &[u8]) -> Result<bool, UnwrapError> {
+        Ok(self.find(kek_id)?.backups.verifies(parts, mac))
+    }
+
     /// The key of `chain`'s journal under `kek_id`, which may be retired; none if the ring lacks that KEK.
     pub fn journal_key(&self, kek_id: KekId, chain: &str) -> Option<MacKey> {
         let kek = self.keks.iter().chain(&self.retired).find(|kek| kek.id == kek_id)?;

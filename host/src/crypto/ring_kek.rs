@@ -1,8 +1,8 @@
 //! One KEK of a ring: what wraps, and the subkeys for all else.
 //!
 //! `encryptedDEK = seal(KEK, aad = "", DEK)` is the contract's. Each other purpose has a subkey: the MAC that ties a row to its
-//! project, the fingerprint by which a raw DEK is found, the canary, the DEK handles, the journal, the cache of plugins' compiled
-//! code. They are derived from the KEK where it is in memory, and from its [`ServiceKey`] where it is outside.
+//! project, the fingerprint by which a raw DEK is found, the canary, the DEK handles, the journal, backups, the cache of plugins'
+//! compiled code. They are derived from the KEK where it is in memory, and from its [`ServiceKey`] where it is outside.
 
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ pub struct RingKek {
     pub(super) canary: AeadKey,
     pub(super) handles: AeadKey,
     pub(super) rows: MacKey,
+    pub(super) backups: MacKey,
     fingerprints: MacKey,
     pub(super) journal: Zeroizing<[u8; KEY_LEN]>,
     pub(super) code: Zeroizing<[u8; KEY_LEN]>,
@@ -83,6 +84,7 @@ impl RingKek {
             canary: AeadKey::new(&derive_subkey(root, "canary")),
             handles: AeadKey::new(&derive_subkey(root, "dek-handle")),
             rows: MacKey::derive(root, "row"),
+            backups: MacKey::derive(root, "backup"),
             fingerprints: MacKey::derive(root, "dek-fingerprint"),
             journal: derive_subkey(root, "journal"),
             code: derive_subkey(root, "code"),

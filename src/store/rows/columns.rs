@@ -36,8 +36,21 @@ where
     for<'e> &'e str: Encode<'e, DB> + Type<DB>,
     for<'e> Vec<u8>: Encode<'e, DB> + Type<DB>,
 {
+    bind(sqlx::query::<DB>(INSERT), text)
+}
+
+/// The twelve columns that every insert has.
+pub(super) fn bind<'q, DB: Database>(
+    query: Query<'q, DB, DB::Arguments>,
+    text: &'q RowText<'_>,
+) -> Query<'q, DB, DB::Arguments>
+where
+    for<'e> i64: Encode<'e, DB> + Type<DB>,
+    for<'e> &'e str: Encode<'e, DB> + Type<DB>,
+    for<'e> Vec<u8>: Encode<'e, DB> + Type<DB>,
+{
     let row = text.row;
-    sqlx::query::<DB>(INSERT)
+    query
         .bind(row.project_id.as_str())
         .bind(i64::from(row.version.number()))
         .bind(text.kek_id.as_str())
@@ -65,8 +78,22 @@ where
     for<'e> Vec<u8>: Encode<'e, DB> + Type<DB>,
 {
     let text = RowText::of(&replacement.row);
+    let query = bind_change(sqlx::query::<DB>(REPLACE), &text).bind(replacement.replaces.to_vec());
+    Ok(!query.fetch_all(&mut **transaction).await?.is_empty())
+}
+
+/// The nine columns that find a row and change it.
+pub(super) fn bind_change<'q, DB: Database>(
+    query: Query<'q, DB, DB::Arguments>,
+    text: &'q RowText<'_>,
+) -> Query<'q, DB, DB::Arguments>
+where
+    for<'e> i64: Encode<'e, DB> + Type<DB>,
+    for<'e> &'e str: Encode<'e, DB> + Type<DB>,
+    for<'e> Vec<u8>: Encode<'e, DB> + Type<DB>,
+{
     let row = text.row;
-    let query = sqlx::query::<DB>(REPLACE)
+    query
         .bind(row.project_id.as_str())
         .bind(i64::from(row.version.number()))
         .bind(text.kek_id.as_str())
@@ -76,8 +103,6 @@ where
         .bind(row.row_mac.to_vec())
         .bind(row.state.name())
         .bind(row.former_digests.concat())
-        .bind(replacement.replaces.to_vec());
-    Ok(!query.fetch_all(&mut **transaction).await?.is_empty())
 }
 
 pub(super) fn dek_row<DB: Database>(row: &DB::Row) -> Result<DekRow, StoreError>
