@@ -21,7 +21,7 @@ pub enum BackupError {
     #[error(transparent)]
     Read(#[from] ReadBackupError),
     /// It cannot be written.
-    #[error("the backup cannot be written: {0}")]
+    #[error("the backup cannot be written")]
     Write(#[from] io::Error),
     /// Made by whoever has another KEK.
     #[error("it was made under KEK {theirs}, which is not configured ({ours} is); give that one, too")]

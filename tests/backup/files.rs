@@ -227,6 +227,9 @@ async fn what_is_not_as_it_was_written_is_refused_by_name_and_nothing_is_written
         );
         let missing = restore(&target, &codec.launch.dir.path().join("missing"), &[]);
         assert!(said(&missing).contains("No such file"), "{}", said(&missing));
+        let pipe = codec.launch.dir.path().join("pipe");
+        assert!(pipe.exists() || std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        assert!(said(&restore(&target, &pipe, &[])).contains("no regular file"));
         let folder = restore(&target, codec.launch.dir.path(), &[]);
         assert!(said(&folder).contains("no regular file") || said(&folder).contains("directory"), "{}", said(&folder));
         assert_eq!(rows(&target).await, Rows::new(), "{kind}");

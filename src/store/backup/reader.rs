@@ -93,11 +93,11 @@ pub enum ReadBackupError {
 impl BackupReader<BufReader<File>> {
     /// Reads the first line of a file, which must be one that can be read again.
     pub fn open(path: &Path) -> Result<Self, ReadBackupError> {
-        let file = File::open(path)?;
-        if !file.metadata()?.is_file() {
+        // Before it is opened, which may wait for ever.
+        if !path.metadata()?.is_file() {
             return Err(ReadBackupError::NotAFile);
         }
-        Self::begin(BufReader::with_capacity(BUFFER, file))
+        Self::begin(BufReader::with_capacity(BUFFER, File::open(path)?))
     }
 }
 
