@@ -32,8 +32,9 @@ fn database_url(launch: &Launch) -> Option<&str> {
 /// What the store has; nothing if it is not made.
 async fn rows(launch: &Launch) -> Rows {
     const ALL: &str = "SELECT project_id, version, state, generation, encryptions FROM project_dek ORDER BY 1, 2";
-    const MADE: &str = "SELECT to_regclass('project_dek') IS NOT NULL";
-    const MADE_IN_SQLITE: &str = "SELECT COUNT(*) > 0 FROM sqlite_master WHERE name = 'project_dek'";
+    // In all its steps: who makes it may have been killed in between.
+    const MADE: &str = "SELECT COUNT(*) > 0 FROM information_schema.columns WHERE table_name = 'project_dek' AND column_name = 'generation'";
+    const MADE_IN_SQLITE: &str = "SELECT COUNT(*) > 0 FROM pragma_table_info('project_dek') WHERE name = 'generation'";
     match database_url(launch) {
         Some(url) => {
             let mut database = PgConnection::connect(url).await.expect("the database");

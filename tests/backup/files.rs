@@ -221,7 +221,7 @@ async fn what_is_not_as_it_was_written_is_refused_by_name_and_nothing_is_written
         let other = Launch { kek: Launch::new().kek, ..target.clone() };
         let output = restore(&other, &file, &[]);
         assert!(
-            !output.status.success() && said(&output).contains("is not the one this store was made with"),
+            !output.status.success() && said(&output).contains("is not the KEK that this store was made with"),
             "{}",
             said(&output)
         );

@@ -121,7 +121,7 @@ async fn a_store_of_another_history_is_left_alone() {
             // Another KEK's store is told before anything is compared.
             let wrong = Launch { kek: Launch::new().kek, ..stopped(anew).await };
             let output = restore(&wrong, &file, &[]);
-            assert!(said(&output).contains("is not the one this store was made with"), "{}", said(&output));
+            assert!(said(&output).contains("is not the KEK that this store was made with"), "{}", said(&output));
         }
     }
 }
