@@ -34,6 +34,7 @@ mod key_provider_faults;
 mod key_providers;
 mod languages;
 mod leaks;
+mod life;
 mod openapi;
 mod pages;
 #[cfg(feature = "pkcs11")]

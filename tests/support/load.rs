@@ -23,6 +23,7 @@ pub struct Shared {
     /// Everything that was sealed: whose, the variable as the platform stores it, its DEK as it was answered, and what it is.
     sealed: Mutex<Vec<Sealed>>,
     stop: AtomicBool,
+    writes_v2: AtomicBool,
     pub answers: AtomicU64,
     pub broken_connections: AtomicU64,
 }
@@ -47,6 +48,20 @@ impl Load {
     /// Who answers from now on.
     pub fn targets(&self, targets: Vec<Client>) {
         *self.shared.targets.write().expect("not poisoned") = targets;
+    }
+
+    pub fn sealed(&self) -> Vec<Sealed> {
+        self.shared.sealed.lock().expect("not poisoned").clone()
+    }
+
+    /// Puts `changed` in the place of what it was made of.
+    pub fn store(&self, index: usize, changed: Sealed) {
+        self.shared.sealed.lock().expect("not poisoned")[index] = changed;
+    }
+
+    /// New values are of format v2 from now on.
+    pub fn write_v2(&self) {
+        self.shared.writes_v2.store(true, Ordering::Relaxed);
     }
 
     /// Until the clients have had so many answers more, or one of them has failed.
@@ -87,9 +102,9 @@ impl Shared {
                 continue;
             };
             let known = self.any_sealed();
-            let outcome = match (turn % 4, known) {
+            let outcome = match (turn % 16, known) {
                 (0, _) | (_, None) => self.seal(&target, client, turn, projects).await,
-                (1, Some(known)) => known.opens_by_dek(&target).await,
+                (1..=5, Some(known)) => known.opens_by_dek(&target).await,
                 (_, Some(known)) => known.opens_by_version(&target).await,
             };
             match outcome {
@@ -114,7 +129,8 @@ impl Shared {
     async fn seal(&self, target: &Client, client: usize, turn: usize, projects: usize) -> Result<(), reqwest::Error> {
         let project = format!("project-{}", random() % projects);
         let (name, value) = (format!("V_{client}_{turn}"), format!("value {client} {turn}"));
-        let call = json!({"projectId": project, "value": value, "name": name});
+        let format = if self.writes_v2.load(Ordering::Relaxed) { "v2" } else { "v1" };
+        let call = json!({"projectId": project, "value": value, "name": name, "format": format});
         let answer = target.try_post("/encrypt", call).await?.ok();
         let variable = json!({"type": "secret", "encrypted": true, "value": answer["encrypted"], "keyVersion": answer["keyVersion"]});
         let encrypted_dek = answer["encryptedDEK"].clone();
