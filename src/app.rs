@@ -264,7 +264,7 @@ async fn follow_token_files(edge: &Edge, doors: &Doors) {
 /// The sinks first: where one is required, nothing is answered without it.
 async fn announce(edge: Arc<Edge>, service: Arc<Service>) {
     edge.metrics.watch_journal(Arc::downgrade(&service.journal));
-    edge.metrics.watch_kek(Arc::downgrade(&service));
+    edge.metrics.watch_kek(Arc::downgrade(&service), edge.replica.clone());
     edge.plugins.carry(service.journal.clone()).await;
     // Set once: only the startup makes a service.
     let _ = edge.service.set(service);

@@ -238,7 +238,8 @@ impl FromStr for RowPlace {
 }
 
 impl DekState {
-    pub(crate) fn name(self) -> &'static str {
+    /// What the store calls it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Primary => "primary",
             Self::DecryptOnly => "decrypt-only",

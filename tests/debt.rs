@@ -55,7 +55,20 @@ async fn rows_encryptions_and_last_use_are_counted_by_kek_and_by_version() {
         (&versions[1]["keyVersion"], &versions[1]["deks"], &versions[1]["primary"]),
         (&json!(2), &json!(1), &json!(1))
     );
-    assert_eq!((&debt["reminders"], &debt["overdue"], &debt["versionsCut"]), (&json!([]), &json!(0), &json!(false)));
+    assert_eq!((&debt["reminders"], &debt["overdue"]), (&json!([]), &json!(0)));
+    // However many there are, a hundred are told apart, here and in the metrics.
+    let many = "WITH RECURSIVE n(i) AS (SELECT 101 UNION ALL SELECT i + 1 FROM n WHERE i < 400) \
+        INSERT INTO project_dek (project_id, version, kek_id, encrypted_dek, encrypted_dek_sha256, fingerprint, row_mac, \
+                                 state, origin, created_at) \
+        SELECT 'many', i, kek_id, encrypted_dek, randomblob(32), randomblob(32), row_mac, 'decrypt-only', origin, created_at \
+        FROM n, (SELECT * FROM project_dek LIMIT 1)";
+    sqlx::query(many).execute(&mut database(&codec.launch).await).await.expect("many");
+    let debt = until_debt(&codec.client, "others", |debt| debt["keks"][0]["deks"] == 304).await;
+    let versions = debt["versions"].as_array().expect("versions");
+    assert_eq!((versions.len(), &versions[2]["others"], &versions[2]["deks"]), (3, &json!(true), &json!(300)));
+    let metrics = codec.client.get("/metrics").await.text;
+    let told = metrics.lines().filter(|line| line.starts_with("codec_dek_versions{")).count();
+    assert_eq!(told, 4, "{metrics}");
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ use crate::support::{Client, Codec, Launch, postgres};
 const CLIENTS: usize = 8;
 const PROJECTS: usize = 60;
 const KILL_EVERY: Duration = Duration::from_secs(1);
+/// All of it goes on until then.
+const KILLS_MIN: u64 = 8;
 
 /// Two replicas, one of which is killed every second and started again; and whoever else may be killed.
 struct Replicas {
@@ -171,7 +173,9 @@ async fn keys_are_born_rotated_and_retired_while_something_is_killed_every_secon
             }
         }
     }
-    replicas.load.answers(300).await;
+    while replicas.kills.load(Ordering::Relaxed) < KILLS_MIN && !replicas.load.has_failed() {
+        replicas.load.answers(100).await;
+    }
     let Replicas { codecs, load, kills, killer } = replicas;
     killer.abort();
     let _ = killer.await;
@@ -189,7 +193,6 @@ async fn keys_are_born_rotated_and_retired_while_something_is_killed_every_secon
         run(&operator, &["audit", "verify", "--audit-dir", &audit]);
     }
     let kills = kills.load(Ordering::Relaxed);
-    assert!(kills >= 5, "{kills}");
     eprintln!(
         "{} values, {} answers, {} connections that died, {kills} kills",
         sealed.len(),

@@ -22,6 +22,7 @@ mod credentials;
 mod debt;
 mod dek_versions;
 mod deployments;
+mod failover;
 mod hostile;
 mod import;
 mod interop;

@@ -44,6 +44,7 @@ impl Config {
             ("keys.dek_handle_ttl_s", self.keys.dek_handle_ttl_s),
             ("keys.cache_ttl_s", self.keys.cache_ttl_s),
             ("keys.cache_entries", self.keys.cache_entries),
+            ("keys.reminder_every_s", self.keys.reminder_every_s),
             ("store.deadline_ms", self.store.deadline_ms),
             ("store.connections", u64::from(self.store.connections)),
             ("deployments.object_bytes", self.deployments.object_bytes),

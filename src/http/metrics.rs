@@ -77,9 +77,9 @@ impl Metrics {
     }
 
     /// Shows too whether a KEK that is outside answers, as long as the service lives.
-    pub fn watch_kek(&self, service: Weak<Service>) {
+    pub fn watch_kek(&self, service: Weak<Service>, replica: Arc<Replica>) {
         if let Ok(mut registry) = self.registry.lock() {
-            registry.register_collector(Box::new(DebtFigures(service.clone())));
+            registry.register_collector(Box::new(DebtFigures(service.clone(), replica)));
             registry.register_collector(Box::new(KekFigures(service)));
         }
     }

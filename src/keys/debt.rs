@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::{Keys, KeysError};
 use crate::audit::Record;
@@ -58,7 +58,7 @@ impl Keys {
                 self.owed.kept.store(Some(Arc::new(debt)));
                 self.owed.summed_at_ms.store(monotonic_ms(), Ordering::Release);
             }
-            Err(error) => debug!(%error, "the store was not summed up"),
+            Err(error) => warn!(%error, "the store was not summed up: what /status says of the debt is as it was"),
         }
         self.owed.kept.load_full()
     }
@@ -87,11 +87,11 @@ impl Keys {
         let mut reminders = Vec::new();
         let days = |since_ms: i64| (unix_ms() - since_ms) / DAY_MS;
         let MaxAges { dek_days, kek_days } = self.max_ages;
-        if dek_days > 0 && debt.overdue > 0 {
+        if dek_days > 0 && debt.overdue() > 0 {
             let oldest = debt.oldest.first().map_or_else(String::new, |(project, version, made_ms)| {
                 format!("; the oldest is {project} version {version}, of {} days", days(*made_ms))
             });
-            reminders.push(format!("{} DEKs are older than {dek_days} days: rotate them{oldest}", debt.overdue));
+            reminders.push(format!("{} DEKs are older than {dek_days} days: rotate them{oldest}", debt.overdue()));
         }
         let primary = self.ring().primary_id().to_string();
         if let Some((id, made_ms)) = debt.keks.iter().find(|(id, _)| *id == primary)
@@ -117,7 +117,11 @@ impl Keys {
         let claim = self.store.claim(REMINDER, now_ms, now_ms.saturating_sub(every_ms));
         if !reminders.is_empty() && claim.await? {
             warn!(?reminders, "keys are older than they should be");
-            self.journal.append(&Record::of_reminder(reminders)).await?;
+            if let Err(unrecorded) = self.journal.append(&Record::of_reminder(reminders)).await {
+                // It was not done, whatever the store says now.
+                self.store.claim(REMINDER, 0, i64::MAX).await?;
+                return Err(unrecorded.into());
+            }
         }
         Ok(())
     }

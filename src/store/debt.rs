@@ -4,52 +4,53 @@ use async_trait::async_trait;
 use sqlx::{ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, Type};
 
 use super::rows::SqlStore;
-use super::rows::columns::{get, parse_version};
+use super::rows::columns::get;
 use super::{DekState, StoreError};
 
-/// Versions that are told apart; the rest is not listed.
-const VERSIONS_MAX: usize = 100;
+/// Versions that are told apart; the rest is one.
+const VERSIONS_MAX: i64 = 100;
+/// Groups that are read: more KEKs than anybody has would be somebody's doing.
+const GROUPS_MAX: i64 = 10_000;
 /// The oldest DEKs that are named.
-const OLDEST_MAX: usize = 10;
+const OLDEST_MAX: i64 = 10;
 
-const BY_KEK: &str = "SELECT kek_id, state, COUNT(*), CAST(SUM(encryptions) AS BIGINT), MAX(last_used_at) \
-     FROM project_dek GROUP BY kek_id, state ORDER BY kek_id, state";
-const BY_VERSION: &str = "SELECT version, state, COUNT(*), CAST(SUM(encryptions) AS BIGINT), MAX(last_used_at) \
-     FROM project_dek GROUP BY version, state ORDER BY version LIMIT $1";
-const OVERDUE: &str = "SELECT COUNT(*) FROM project_dek WHERE state = 'primary' AND created_at < $1";
+// One pass over all rows.
+const GROUPS: &str = "SELECT kek_id, state, CASE WHEN version > $1 THEN $1 + 1 ELSE version END, COUNT(*), \
+     CAST(SUM(encryptions) AS BIGINT), MAX(last_used_at), \
+     SUM(CASE WHEN state = 'primary' AND created_at < $2 THEN 1 ELSE 0 END) \
+     FROM project_dek GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT $3";
 const OLDEST: &str = "SELECT project_id, version, created_at FROM project_dek WHERE state = 'primary' \
      ORDER BY created_at, project_id LIMIT $1";
 const KEKS: &str = "SELECT kek_id, created_at FROM kek_canary ORDER BY founding";
-// Two that do it at once: one of them finds that it was done.
+// Two that do it at once: one of them finds that it was done. A time to come is somebody's wrong clock.
 const CLAIM: &str = "INSERT INTO periodic_work (name, done_at) VALUES ($1, $2) \
-     ON CONFLICT (name) DO UPDATE SET done_at = $2 WHERE periodic_work.done_at <= $3 RETURNING name";
+     ON CONFLICT (name) DO UPDATE SET done_at = $2 \
+     WHERE periodic_work.done_at <= $3 OR periodic_work.done_at > $2 RETURNING name";
 
-/// DEKs that have something in common.
+/// DEKs that have a KEK, a state and a version in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group<T> {
-    /// The KEK that they are under, or their version.
-    pub by: T,
-    /// What they may be used for.
-    pub state: DekState,
+pub struct Group {
+    /// The KEK that they are under, as it stands there.
+    pub kek_id: String,
+    /// What they may be used for; none: nobody of ours wrote that.
+    pub state: Option<DekState>,
+    /// Their version; none: one beyond the hundredth.
+    pub version: Option<u32>,
     /// How many.
     pub rows: u64,
     /// Encryptions leased for them.
     pub encryptions: u64,
     /// When one of them was used last, in milliseconds since 1970, to the hour; 0: never.
     pub last_used_ms: i64,
+    /// Primary ones that were made before the time that was asked about.
+    pub overdue: u64,
 }
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Debt {
-    /// By KEK id.
-    pub by_kek: Vec<Group<String>>,
-    /// By version, the lowest first; a hundred at most.
-    pub by_version: Vec<Group<u32>>,
-    /// Whether there are more.
-    pub versions_cut: bool,
-    /// Primary DEKs made before the time that was asked about.
-    pub overdue: u64,
+    /// Every row is in one of them.
+    pub groups: Vec<Group>,
     /// The oldest primary DEKs: project, version, and when they were made.
     pub oldest: Vec<(String, i64, i64)>,
     /// When each KEK came to the store, in milliseconds since 1970.
@@ -66,6 +67,13 @@ pub trait Ledger: Send + Sync {
     async fn claim(&self, name: &str, now_ms: i64, not_since_ms: i64) -> Result<bool, StoreError>;
 }
 
+impl Debt {
+    /// Primary DEKs made before the time that was asked about.
+    pub fn overdue(&self) -> u64 {
+        self.groups.iter().map(|group| group.overdue).sum()
+    }
+}
+
 #[async_trait]
 impl<DB> Ledger for SqlStore<DB>
 where
@@ -78,41 +86,17 @@ where
     usize: ColumnIndex<DB::Row>,
 {
     async fn debt(&self, overdue_before_ms: i64) -> Result<Debt, StoreError> {
-        let limit = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let by_kek = self.in_time(sqlx::query::<DB>(BY_KEK).fetch_all(&self.pool)).await?;
-        // Four states at most for each.
-        let versions = sqlx::query::<DB>(BY_VERSION).bind(limit(4 * VERSIONS_MAX));
-        let by_version = self.in_time(versions.fetch_all(&self.pool)).await?;
-        let overdue = sqlx::query::<DB>(OVERDUE).bind(overdue_before_ms);
-        let overdue = self.in_time(overdue.fetch_one(&self.pool)).await?;
-        let oldest = sqlx::query::<DB>(OLDEST).bind(limit(OLDEST_MAX));
+        let groups = sqlx::query::<DB>(GROUPS).bind(VERSIONS_MAX).bind(overdue_before_ms).bind(GROUPS_MAX);
+        let groups = self.in_time(groups.fetch_all(&self.pool)).await?;
+        let oldest = sqlx::query::<DB>(OLDEST).bind(OLDEST_MAX);
         let oldest = self.in_time(oldest.fetch_all(&self.pool)).await?;
         let keks = self.in_time(sqlx::query::<DB>(KEKS).fetch_all(&self.pool)).await?;
-        let mut by_version = by_version
-            .iter()
-            .map(|row| group::<DB, u32>(row, parse_version(get::<DB, i64>(row, 0)?)?.number()))
-            .collect::<Result<Vec<_>, _>>()?;
-        let (found, mut versions) = (by_version.len(), std::collections::BTreeSet::new());
-        by_version.retain(|group| {
-            versions.insert(group.by);
-            versions.len() <= VERSIONS_MAX
-        });
+        let dek = |row| Ok((get::<DB, _>(row, 0)?, get::<DB, _>(row, 1)?, get::<DB, _>(row, 2)?));
+        let kek = |row| Ok((get::<DB, _>(row, 0)?, get::<DB, _>(row, 1)?));
         Ok(Debt {
-            by_kek: by_kek
-                .iter()
-                .map(|row| group::<DB, String>(row, get::<DB, _>(row, 0)?))
-                .collect::<Result<_, _>>()?,
-            versions_cut: by_version.len() < found || found == 4 * VERSIONS_MAX,
-            by_version,
-            overdue: get::<DB, i64>(&overdue, 0)?.unsigned_abs(),
-            oldest: oldest
-                .iter()
-                .map(|row| Ok((get::<DB, _>(row, 0)?, get::<DB, _>(row, 1)?, get::<DB, _>(row, 2)?)))
-                .collect::<Result<_, StoreError>>()?,
-            keks: keks
-                .iter()
-                .map(|row| Ok((get::<DB, _>(row, 0)?, get::<DB, _>(row, 1)?)))
-                .collect::<Result<_, StoreError>>()?,
+            groups: groups.iter().map(group::<DB>).collect::<Result<_, _>>()?,
+            oldest: oldest.iter().map(dek).collect::<Result<_, StoreError>>()?,
+            keks: keks.iter().map(kek).collect::<Result<_, StoreError>>()?,
         })
     }
 
@@ -122,17 +106,20 @@ where
     }
 }
 
-fn group<DB: Database, T>(row: &DB::Row, by: T) -> Result<Group<T>, StoreError>
+fn group<DB: Database>(row: &DB::Row) -> Result<Group, StoreError>
 where
     for<'q> i64: Decode<'q, DB> + Type<DB>,
     for<'q> String: Decode<'q, DB> + Type<DB>,
     usize: ColumnIndex<DB::Row>,
 {
+    let number = |index| get::<DB, i64>(row, index);
     Ok(Group {
-        by,
-        state: DekState::parse(&get::<DB, String>(row, 1)?)?,
-        rows: get::<DB, i64>(row, 2)?.unsigned_abs(),
-        encryptions: get::<DB, i64>(row, 3)?.unsigned_abs(),
-        last_used_ms: get::<DB, i64>(row, 4)?,
+        kek_id: get::<DB, _>(row, 0)?,
+        state: DekState::parse(&get::<DB, String>(row, 1)?).ok(),
+        version: u32::try_from(number(2)?).ok().filter(|version| i64::from(*version) <= VERSIONS_MAX),
+        rows: number(3)?.unsigned_abs(),
+        encryptions: number(4)?.unsigned_abs(),
+        last_used_ms: number(5)?,
+        overdue: number(6)?.unsigned_abs(),
     })
 }

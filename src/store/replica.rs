@@ -13,8 +13,10 @@ use crate::names::ProjectId;
 
 /// Where changes are told.
 const CHANNEL: &str = "codec_dek";
-/// The lock of whoever leads: `codec` and a one, in ASCII.
-const LEAD: &str = "SELECT pg_try_advisory_lock(109270829458737)";
+/// The lock of whoever leads on this store: `code`, in ASCII, and the schema.
+const LEAD: &str = "SELECT pg_try_advisory_lock(1668244581, hashtext(current_schema()))";
+/// A process that hangs, or whose machine is gone, leads no more: the server ends what it does not hear of.
+const ENDS_WHEN_IDLE: &str = "SET idle_session_timeout = '15s'";
 /// How often a connection on which nothing is heard is asked whether it is there, and whether nobody leads.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 /// For each answer.
@@ -130,11 +132,14 @@ impl Replica {
 /// On a connection of its own, which is not replaced behind our back.
 async fn listener(url: &str) -> Result<PgListener, Error> {
     let options: PgConnectOptions = url.parse()?;
-    let options = options.application_name("codec-listener").disable_statement_logging();
+    let keepalives = [("tcp_keepalives_idle", "10"), ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "2")];
+    let options = options.application_name("codec-listener").options(keepalives).disable_statement_logging();
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(DEADLINE).connect_with(options).await?;
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.ignore_pool_close_event(true);
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
+    // Servers before version 14 do not know it.
+    let _ = listener.execute(ENDS_WHEN_IDLE).await;
     Ok(listener)
 }

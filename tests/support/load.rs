@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::Client;
+use super::{Answer, Client};
 
 /// Clients that call without end.
 pub struct Load {
@@ -24,8 +24,34 @@ pub struct Shared {
     sealed: Mutex<Vec<Sealed>>,
     stop: AtomicBool,
     writes_v2: AtomicBool,
+    /// Whether the store may be away.
+    outage: AtomicBool,
     pub answers: AtomicU64,
     pub broken_connections: AtomicU64,
+    pub outages: AtomicU64,
+}
+
+/// Why a call was not answered.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// The process was killed in the middle, or is just gone.
+    Connection,
+    /// The store does not answer.
+    Outage,
+}
+
+impl From<reqwest::Error> for Unanswered {
+    fn from(_: reqwest::Error) -> Self {
+        Self::Connection
+    }
+}
+
+/// What was answered; it must be a success.
+fn answered(answer: &Answer) -> Result<Value, Unanswered> {
+    if answer.status == 503 && answer.problem().1 == "store_unavailable" {
+        return Err(Unanswered::Outage);
+    }
+    Ok(answer.ok())
 }
 
 #[derive(Clone)]
@@ -62,6 +88,16 @@ impl Load {
     /// New values are of format v2 from now on.
     pub fn write_v2(&self) {
         self.shared.writes_v2.store(true, Ordering::Relaxed);
+    }
+
+    /// The store may be away, or is there from now on.
+    pub fn outage(&self, may_be: bool) {
+        self.shared.outage.store(may_be, Ordering::Relaxed);
+    }
+
+    /// Calls that the store was away for, so far.
+    pub fn outages(&self) -> u64 {
+        self.shared.outages.load(Ordering::Relaxed)
     }
 
     /// Until the clients have had so many answers more, or one of them has failed.
@@ -109,8 +145,13 @@ impl Shared {
             };
             match outcome {
                 Ok(()) => drop(self.answers.fetch_add(1, Ordering::Relaxed)),
-                // Killed in the middle, or just gone: another answers.
-                Err(_) => {
+                Err(Unanswered::Outage) => {
+                    assert!(self.outage.load(Ordering::Relaxed), "503 store_unavailable, and the store is there");
+                    self.outages.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                // Another answers.
+                Err(Unanswered::Connection) => {
                     self.broken_connections.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
@@ -126,12 +167,12 @@ impl Shared {
         any(&self.sealed.lock().expect("not poisoned")).cloned()
     }
 
-    async fn seal(&self, target: &Client, client: usize, turn: usize, projects: usize) -> Result<(), reqwest::Error> {
+    async fn seal(&self, target: &Client, client: usize, turn: usize, projects: usize) -> Result<(), Unanswered> {
         let project = format!("project-{}", random() % projects);
         let (name, value) = (format!("V_{client}_{turn}"), format!("value {client} {turn}"));
         let format = if self.writes_v2.load(Ordering::Relaxed) { "v2" } else { "v1" };
         let call = json!({"projectId": project, "value": value, "name": name, "format": format});
-        let answer = target.try_post("/encrypt", call).await?.ok();
+        let answer = answered(&target.try_post("/encrypt", call).await?)?;
         let variable = json!({"type": "secret", "encrypted": true, "value": answer["encrypted"], "keyVersion": answer["keyVersion"]});
         let encrypted_dek = answer["encryptedDEK"].clone();
         let sealed = Sealed { project, name, variable, encrypted_dek, value };
@@ -142,19 +183,19 @@ impl Shared {
 
 impl Sealed {
     /// As the runner asks.
-    pub async fn opens_by_version(&self, client: &Client) -> Result<(), reqwest::Error> {
+    pub async fn opens_by_version(&self, client: &Client) -> Result<(), Unanswered> {
         let call =
             json!({"projectId": self.project, "deploymentId": "d", "variables": {self.name.as_str(): self.variable}});
-        let answer = client.try_post("/decrypt-all", call).await?.ok();
+        let answer = answered(&client.try_post("/decrypt-all", call).await?)?;
         assert_eq!(answer, json!({self.name.as_str(): self.value}));
         Ok(())
     }
 
     /// As a caller asks that keeps the encrypted DEK, however long ago it was answered.
-    pub async fn opens_by_dek(&self, client: &Client) -> Result<(), reqwest::Error> {
+    pub async fn opens_by_dek(&self, client: &Client) -> Result<(), Unanswered> {
         let call = json!({"projectId": self.project, "encryptedDEK": self.encrypted_dek, "name": self.name,
                           "encrypted": self.variable["value"]});
-        assert_eq!(client.try_post("/decrypt-value", call).await?.ok(), json!({"value": self.value}));
+        assert_eq!(answered(&client.try_post("/decrypt-value", call).await?)?, json!({"value": self.value}));
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ pub mod node;
 pub mod outside_kek;
 pub mod plugins;
 pub mod postgres;
+pub mod proxy;
 pub mod reply;
 pub mod s3;
 #[cfg(feature = "pkcs11")]

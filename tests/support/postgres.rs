@@ -27,12 +27,22 @@ pub async fn database() -> String {
 
 impl Server {
     pub fn start() -> Self {
+        Self::start_as(&[])
+    }
+
+    /// A streaming standby of this one.
+    pub fn standby(&self) -> Self {
+        Self::start_as(&[&self.port.to_string()])
+    }
+
+    fn start_as(of: &[&str]) -> Self {
         let port = free_port();
         let dir = std::env::temp_dir().join(format!("codec-tests-postgres-{}-{port}", std::process::id()));
         let mut child = Command::new(root().join("tests/support/postgres.sh"))
             .arg(binaries())
             .arg(&dir)
             .args([&port.to_string(), PASSWORD])
+            .args(of)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -51,6 +61,10 @@ impl Server {
         let mut admin = PgConnection::connect(&self.url("postgres")).await.expect("PostgreSQL answers");
         admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("a database");
         self.url(&name)
+    }
+
+    pub fn address(&self) -> std::net::SocketAddr {
+        std::net::SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     fn url(&self, database: &str) -> String {

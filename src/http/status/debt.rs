@@ -17,17 +17,19 @@ struct Sum {
     decrypt_only: u64,
     disabled: u64,
     destroyed: u64,
+    unknown: u64,
     encryptions: u64,
     last_used_ms: i64,
 }
 
 impl Sum {
-    fn add<T>(&mut self, group: &Group<T>) {
+    fn add(&mut self, group: &Group) {
         let count = match group.state {
-            DekState::Primary => &mut self.primary,
-            DekState::DecryptOnly => &mut self.decrypt_only,
-            DekState::Disabled => &mut self.disabled,
-            DekState::Destroyed => &mut self.destroyed,
+            Some(DekState::Primary) => &mut self.primary,
+            Some(DekState::DecryptOnly) => &mut self.decrypt_only,
+            Some(DekState::Disabled) => &mut self.disabled,
+            Some(DekState::Destroyed) => &mut self.destroyed,
+            None => &mut self.unknown,
         };
         *count += group.rows;
         self.encryptions += group.encryptions;
@@ -35,7 +37,7 @@ impl Sum {
     }
 
     fn rows(&self) -> u64 {
-        self.primary + self.decrypt_only + self.disabled + self.destroyed
+        self.primary + self.decrypt_only + self.disabled + self.destroyed + self.unknown
     }
 
     fn write(&self, json: &mut Json) {
@@ -56,12 +58,11 @@ pub(super) fn write(json: &mut Json, service: &Service, debt: &Debt) {
     let primary = ring.primary_id().to_string();
     let in_ring: Vec<String> = ring.kek_ids().map(|id| id.to_string()).collect();
     let mut keks: BTreeMap<&str, Sum> = debt.keks.iter().map(|(id, _)| (id.as_str(), Sum::default())).collect();
-    for group in &debt.by_kek {
-        keks.entry(group.by.as_str()).or_default().add(group);
-    }
+    // Those beyond the last that is told apart are one, and come last.
     let mut versions: BTreeMap<u32, Sum> = BTreeMap::new();
-    for group in &debt.by_version {
-        versions.entry(group.by).or_default().add(group);
+    for group in &debt.groups {
+        keks.entry(group.kek_id.as_str()).or_default().add(group);
+        versions.entry(group.version.unwrap_or(u32::MAX)).or_default().add(group);
     }
     json.nested("debt", |json| {
         json.number("ageSeconds", service.keys.debt_age().as_secs());
@@ -78,11 +79,13 @@ pub(super) fn write(json: &mut Json, service: &Service, debt: &Debt) {
             json.boolean("safeToRetire", *id != primary && sum.rows() == 0);
         });
         json.list("versions", &versions.into_iter().collect::<Vec<_>>(), |json, (version, sum)| {
-            json.number("keyVersion", u64::from(*version));
+            match *version {
+                u32::MAX => json.boolean("others", true),
+                version => json.number("keyVersion", u64::from(version)),
+            }
             sum.write(json);
         });
-        json.boolean("versionsCut", debt.versions_cut);
-        json.number("overdue", debt.overdue);
+        json.number("overdue", debt.overdue());
         json.list("oldest", &debt.oldest, |json, (project_id, version, made_ms)| {
             json.text("projectId", project_id);
             json.number("keyVersion", version.unsigned_abs());

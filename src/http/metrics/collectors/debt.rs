@@ -1,7 +1,8 @@
 //! What operators owe, as it was summed up last: a scrape reads no row. On the replica that leads.
 
+use std::collections::BTreeMap;
 use std::fmt::Error;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -11,9 +12,12 @@ use prometheus_client::registry::Unit;
 
 use crate::clock::unix_ms;
 use crate::service::Service;
-use crate::store::Group;
+use crate::store::{DekState, Group, Replica};
 
-pub(in crate::http::metrics) struct DebtFigures(pub(in crate::http::metrics) Weak<Service>);
+pub(in crate::http::metrics) struct DebtFigures(
+    pub(in crate::http::metrics) Weak<Service>,
+    pub(in crate::http::metrics) Arc<Replica>,
+);
 
 impl std::fmt::Debug for DebtFigures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -23,28 +27,35 @@ impl std::fmt::Debug for DebtFigures {
 
 impl Collector for DebtFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let Some(service) = self.0.upgrade() else { return Ok(()) };
+        // One replica tells of what all of them share, or sums would have it several times.
+        let Some(service) = self.0.upgrade().filter(|_| self.1.leads()) else { return Ok(()) };
         let Some(debt) = service.keys.last_debt() else { return Ok(()) };
         let as_gauge = |number: u64| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
-        type Read = fn(u64, u64) -> u64;
-        let sums: [(&str, &str, Read); 2] = [
-            ("deks", "DEKs by the KEK that they are under, and what they may be used for", |rows, _| rows),
-            ("dek_encryptions", "Encryptions leased for them", |_, encryptions| encryptions),
-        ];
-        for (name, help, read) in sums {
+        type Labels = Vec<(&'static str, String)>;
+        type Read<T> = fn(&Group) -> T;
+        let state = |group: &Group| ("state", group.state.map_or("unknown", DekState::name).to_owned());
+        let by_kek: &dyn Fn(&Group) -> Labels = &|group| vec![("kek", group.kek_id.clone()), state(group)];
+        let by_version: &dyn Fn(&Group) -> Labels = &|group| {
+            let version = group.version.map_or_else(|| "others".to_owned(), |version| version.to_string());
+            vec![("version", version), state(group)]
+        };
+        let (rows, encryptions): (Read<u64>, Read<u64>) = (|group| group.rows, |group| group.encryptions);
+        for (name, help, labels, read) in [
+            ("deks", "DEKs by the KEK that they are under, and what they may be used for", by_kek, rows),
+            ("dek_encryptions", "Encryptions leased for them", by_kek, encryptions),
+            ("dek_versions", "DEKs by their version, as far as versions are told apart", by_version, rows),
+            ("dek_version_encryptions", "Encryptions leased for them", by_version, encryptions),
+        ] {
+            let mut sums = BTreeMap::<Labels, u64>::new();
+            for group in &debt.groups {
+                *sums.entry(labels(group)).or_default() += read(group);
+            }
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for Group { by, state, rows, encryptions, .. } in &debt.by_kek {
-                let labels = [("kek", by.as_str()), ("state", state.name())];
-                as_gauge(read(*rows, *encryptions)).encode(family.encode_family(&labels)?)?;
+            for (labels, sum) in sums {
+                as_gauge(sum).encode(family.encode_family(&labels)?)?;
             }
         }
-        let help = "DEKs by their version, as far as versions are told apart";
-        let mut family = encoder.encode_descriptor("dek_versions", help, None, MetricType::Gauge)?;
-        for group in &debt.by_version {
-            let labels = [("version", group.by.to_string()), ("state", group.state.name().to_owned())];
-            as_gauge(group.rows).encode(family.encode_family(&labels)?)?;
-        }
-        let overdue = as_gauge(debt.overdue);
+        let overdue = as_gauge(debt.overdue());
         let help = "Primary DEKs that are older than keys.dek_max_age_days";
         overdue.encode(encoder.encode_descriptor("deks_overdue", help, None, overdue.metric_type())?)?;
         let age_s = |since_ms: i64| (unix_ms() - since_ms) / 1_000;
