@@ -327,3 +327,20 @@ async fn a_replica_that_has_the_new_kek_not_yet_says_so_and_goes_on_with_the_res
     until(&two.client, "both", |kek| kek["inRing"] == 2).await;
     assert_eq!(two.client.post("/decrypt-all", call).await.ok(), json!({"A": "v"}));
 }
+
+#[test]
+fn the_walk_through_of_keys_that_live_and_die_works_as_written() {
+    let said = crate::support::walk_through::run("## Keys live and die", &[], "rotated/codec.log");
+    for part in [
+        "refused\n",
+        "{\"rewrapped\":2,\"already\":0,\"failed\":[]}",
+        "{\"value\":\"postgres://shop:hunter2@db/shop\"}",
+        "{\"DATABASE_URL\":\"postgres://shop:hunter2@db/shop\"}",
+        "\"code\":\"dek_disabled\"",
+        "{\"keyVersion\":1,\"state\":\"destroyed\"}",
+        "\"safeToRetire\":true",
+        "the journal is sound",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
