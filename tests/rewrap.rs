@@ -227,7 +227,11 @@ async fn from_memory_to_vault_transit_and_back_under_load_nothing_is_lost() {
         let with = with(primary);
         pair.restart(|launch| with(launch.variable("KEK_SECRET", &other))).await;
     }
-    assert_eq!(pair.rewrap_all().await, PROJECTS as u64);
+    // By the command this time, beside both of them.
+    let said = ended(rewrap(&pair.codecs[0].launch, &["--shadow"], "tried"));
+    assert!(said.contains(&format!("{PROJECTS} DEKs open to the same under the primary KEK")), "{said}");
+    let said = ended(rewrap(&pair.codecs[1].launch, &["--at-once", "16"], "back"));
+    assert!(said.contains(&format!("{PROJECTS} DEKs wrapped by the primary KEK")), "{said}");
     pair.restart(|launch| Launch { toml: "[audit]\ndurability = \"os\"\n".into(), ..launch }).await;
     vault.always(Some(crate::support::backend::Fault::Say(crate::support::backend::Reply::new(503, "{}"))));
     pair.load.answers(100).await;
