@@ -26,13 +26,14 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use tokio::sync::watch;
 
 use crate::caller::Callers;
 use crate::config::LimitsConfig;
+use crate::keys::DekChange;
 use crate::plugins::Plugins;
 use crate::service::Service;
 use crate::store::Replica;
@@ -129,9 +130,9 @@ fn handler(path: &str) -> MethodRouter<Arc<Edge>> {
         "/rotate-dek" => post(change::rotate_dek),
         "/rewrap-dek" => post(change::rewrap_dek),
         "/rewrap-all" => post(change::rewrap_all),
-        "/disable-dek" => post(change::disable_dek),
-        "/enable-dek" => post(change::enable_dek),
-        "/destroy-dek" => post(change::destroy_dek),
+        "/disable-dek" => post(|State(edge), who, request| change::change_dek(DekChange::Disable, edge, who, request)),
+        "/enable-dek" => post(|State(edge), who, request| change::change_dek(DekChange::Enable, edge, who, request)),
+        "/destroy-dek" => post(|State(edge), who, request| change::change_dek(DekChange::Destroy, edge, who, request)),
         "/explain" => post(explain::explain),
         "/status" => get(status::status),
         "/livez" => get(health::livez),

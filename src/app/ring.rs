@@ -41,15 +41,18 @@ pub(super) async fn follow(dir: Option<&KekDir>, source: &KekSource, ready: &Onc
 
 /// Takes `memory` over, if it is another than what is there and proves good.
 async fn take(memory: MemoryKeks, source: &KekSource, ready: &OnceLock<Arc<Service>>) -> Result<(), String> {
-    if source.has(&memory) {
+    let Some(service) = ready.get() else {
+        if !source.has(&memory) {
+            // It is proven when the service becomes ready.
+            source.become_like(&source.with_memory(memory));
+        }
+        return Ok(());
+    };
+    // The service may have become ready with what was there when it began to.
+    if source.has(&memory) && source.is_of(&service.keys.ring()) {
         return Ok(());
     }
     let next = source.with_memory(memory);
-    let Some(service) = ready.get() else {
-        // It is proven when the service becomes ready.
-        source.become_like(&next);
-        return Ok(());
-    };
     let ring = next.prove(service.keys.store()).await.map_err(|error| error.to_string())?;
     source.become_like(&next);
     service.journal.rekey(&ring);

@@ -75,37 +75,18 @@ pub(super) async fn rewrap_all(
     Ok(json.into_audited_response(answered.receipt))
 }
 
-pub(super) async fn disable_dek(
-    State(edge): State<Arc<Edge>>,
+/// Of the three that change what a version may be used for.
+pub(super) async fn change_dek(
+    change: DekChange,
+    edge: Arc<Edge>,
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (project_id, version) = version_of(&edge, request).await?;
-    Ok(write_state(version, edge.ready()?.change_dek(&context, project_id, version, DekChange::Disable).await?))
-}
-
-pub(super) async fn enable_dek(
-    State(edge): State<Arc<Edge>>,
-    Authenticated(context): Authenticated,
-    request: Request,
-) -> Result<Response, Problem> {
-    let (project_id, version) = version_of(&edge, request).await?;
-    Ok(write_state(version, edge.ready()?.change_dek(&context, project_id, version, DekChange::Enable).await?))
-}
-
-pub(super) async fn destroy_dek(
-    State(edge): State<Arc<Edge>>,
-    Authenticated(context): Authenticated,
-    request: Request,
-) -> Result<Response, Problem> {
-    let (project_id, version) = version_of(&edge, request).await?;
-    Ok(write_state(version, edge.ready()?.change_dek(&context, project_id, version, DekChange::Destroy).await?))
-}
-
-async fn version_of(edge: &Edge, request: Request) -> Result<(ProjectId, KeyVersion), Problem> {
-    let body = body::read(edge, request, edge.limits.body_bytes).await?;
+    let body = body::read(&edge, request, edge.limits.body_bytes).await?;
     let fields: DekFields = json::parse(&body, 0)?;
-    Ok((required(fields.project_id, "projectId")?, required(fields.key_version, "keyVersion")?))
+    let project_id = required(fields.project_id, "projectId")?;
+    let version = required(fields.key_version, "keyVersion")?;
+    Ok(write_state(version, edge.ready()?.change_dek(&context, project_id, version, change).await?))
 }
 
 fn write_dek(answered: Answered<Encrypted<()>>) -> Response {

@@ -109,6 +109,20 @@ impl KekSource {
         self.memory.load().as_ref().is_some_and(|ours| ours.ids() == memory.ids())
     }
 
+    /// Whether `ring` is of these KEKs, for what they are now.
+    pub fn is_of(&self, ring: &KeyRing) -> bool {
+        let Some(memory) = self.memory.load_full() else { return true };
+        let (primary, mut unwrapping, retired) = memory.ids();
+        unwrapping.insert(primary);
+        let outside = usize::from(self.outside.is_some());
+        let in_ring: BTreeSet<KekId> = ring.kek_ids().collect();
+        let is_primary = !self.is_memory_primary || ring.primary_id() == primary;
+        is_primary
+            && in_ring.is_superset(&unwrapping)
+            && in_ring.len() == unwrapping.len() + outside
+            && ring.retired_ids().collect::<BTreeSet<_>>() == retired
+    }
+
     /// The place of the key provider, if there is to be one.
     pub fn key_provider(&self) -> Option<Arc<KeyWrapping>> {
         match &self.outside {
