@@ -70,8 +70,10 @@ async fn a_standby_is_promoted_under_load_and_nothing_acknowledged_is_lost() {
     let of_cached =
         json!({"projectId": "cached", "encryptedDEK": cached["encryptedDEK"], "encrypted": cached["encrypted"]});
     one.client.post("/decrypt-value", of_cached.clone()).await.ok();
-    // A partition: nobody is told, and nobody hangs.
+    // A partition: nobody is told, and nobody hangs; whoever connects anew is led where nobody answers either.
     load.outage(true);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    proxy.lead_to(nobody.local_addr().expect("an address"));
     proxy.fall_silent();
     let asked = Instant::now();
     let answer = one.client.post("/encrypt", json!({"projectId": "new", "value": "v"})).await;
@@ -82,6 +84,7 @@ async fn a_standby_is_promoted_under_load_and_nothing_acknowledged_is_lost() {
     // The standby takes reads before it is promoted, and no writes: nothing is acknowledged that it does not have.
     primary.stop();
     proxy.lead_to(standby.address());
+    proxy.cut();
     let call =
         json!({"projectId": "uncached", "encryptedDEK": uncached["encryptedDEK"], "encrypted": uncached["encrypted"]});
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -117,4 +120,45 @@ async fn a_standby_is_promoted_under_load_and_nothing_acknowledged_is_lost() {
     load.end(&two.client).await;
     one.verify(&[]);
     two.verify(&[]);
+}
+
+#[tokio::test]
+async fn connections_that_fall_silent_under_their_queries_are_given_up_and_others_made() {
+    let server = tokio::task::spawn_blocking(Server::start).await.expect("starts");
+    let url = server.database().await;
+    let proxy = Proxy::to(server.address()).await;
+    let codec = through(&proxy, &server, &url).await;
+    // Every connection of the pool has a query at work when it falls silent: inserts take a while.
+    let mut database = PgConnection::connect(&url).await.expect("connects");
+    for statement in [
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.4); RETURN NEW; END $$",
+        "CREATE TRIGGER slow BEFORE INSERT ON project_dek FOR EACH ROW EXECUTE FUNCTION slow()",
+    ] {
+        sqlx::query(statement).execute(&mut database).await.expect("slow");
+    }
+    let calls = (0..24).map(|index| {
+        let client = codec.client.clone();
+        tokio::spawn(async move { client.post("/generate-dek", json!({"projectId": format!("p-{index}")})).await })
+    });
+    let calls: Vec<_> = calls.collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    proxy.fall_silent();
+    let mut refused = 0;
+    for call in calls {
+        let answer = call.await.expect("an answer");
+        if answer.status != 200 {
+            answer.refused(503, "store_unavailable");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0, "nothing fell silent under a query");
+    // Nothing is cut: the server is there, and whoever connects anew is served.
+    sqlx::query("DROP TRIGGER slow ON project_dek").execute(&mut database).await.expect("quick again");
+    for round in 0..3 {
+        let calls = (0..16).map(|index| {
+            let (client, project) = (codec.client.clone(), format!("q-{round}-{index}"));
+            async move { until(&client, "others are made", &json!({"projectId": project, "value": "v"})).await }
+        });
+        futures_util::future::join_all(calls).await;
+    }
 }

@@ -157,8 +157,12 @@ async fn no_place_for_a_journal_is_no_start() {
 
 #[tokio::test]
 async fn a_folder_that_answers_eio_when_a_segment_begins() {
-    let launch = Launch::new().toml("[audit]\nsegment_bytes = 3000").with_fault("fsync", "error=EIO:when=12..15");
-    let codec = launch.start().await;
+    // The store is made before: only the journal's own folder is synced from then on.
+    let mut made = Launch::new().toml("[audit]\nsegment_bytes = 3000").start().await;
+    made.terminate().await;
+    let launch = made.launch.clone();
+    drop(made);
+    let codec = launch.with_fault("fsync", "error=EIO:when=12..15").start().await;
     let (receipts, refused) = answers(&codec, 120).await;
     assert!(refused > 0 && receipts.len() > 60, "{refused} refused, {} answered", receipts.len());
     let receipts: Vec<&str> = receipts.iter().map(String::as_str).collect();

@@ -163,6 +163,41 @@ async fn a_replica_whose_listening_connection_is_cut_says_so_listens_again_and_h
 }
 
 #[tokio::test]
+async fn a_replica_that_hears_of_nothing_believes_its_cache_no_longer_than_it_is_kept() {
+    let url = postgres::database().await;
+    let toml = "[keys]\ncache_ttl_s = 2";
+    let one = Launch::new().variable("DATABASE_URL", &url).toml(toml).start().await;
+    let two = Launch { dir: Launch::new().dir, ..one.launch.clone() }.start().await;
+    let sealed = one.client.encrypt("shop", "v").await;
+    one.client.post("/rotate-dek", json!({"projectId": "shop"})).await.ok();
+    let variable = json!({"type": "secret", "value": sealed["encrypted"], "keyVersion": 1});
+    let call = json!({"projectId": "shop", "deploymentId": "d", "variables": {"A": variable}});
+    two.client.post("/decrypt-all", call.clone()).await.ok();
+    // As if the other had changed it, and nobody was told.
+    let mut database = PgConnection::connect(&url).await.expect("connects");
+    let row = "SELECT row_mac FROM project_dek WHERE project_id = 'shop' AND version = 1";
+    let enabled: Vec<u8> = sqlx::query_scalar(row).fetch_one(&mut database).await.expect("a row");
+    one.client.post("/disable-dek", json!({"projectId": "shop", "keyVersion": 1})).await.ok();
+    let disabled: Vec<u8> = sqlx::query_scalar(row).fetch_one(&mut database).await.expect("a row");
+    let set = "UPDATE project_dek SET state = $1, row_mac = $2 WHERE project_id = 'shop' AND version = 1";
+    for (state, mac) in [("decrypt-only", &enabled), ("disabled", &disabled)] {
+        sqlx::query(set).bind(state).bind(mac).execute(&mut database).await.expect("set");
+        if state == "decrypt-only" {
+            until_opens(&two.client, &call).await;
+        }
+    }
+    until_refused(&two.client, "/decrypt-all", &call, Duration::from_secs(10)).await;
+}
+
+async fn until_opens(client: &Client, call: &Value) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while client.post("/decrypt-all", call.clone()).await.status != 200 {
+        assert!(Instant::now() < deadline, "it does not open");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn one_of_them_leads_and_another_does_when_it_is_gone() {
     let url = postgres::database().await;
     let launch = Launch::new().variable("DATABASE_URL", &url);

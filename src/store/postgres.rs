@@ -76,6 +76,14 @@ async fn connect(url: &str, connections: u32, deadline: Duration) -> Result<(PgP
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(deadline)
+        // The pool pings what comes back to it, and would wait for a connection that fell silent under a query for as long as the kernel
+        // does: its place with it. What gives no answer in time is closed without a word.
+        .after_release(move |connection, _| {
+            Box::pin(async move {
+                let answered = tokio::time::timeout(deadline, connection.ping()).await;
+                answered.unwrap_or(Err(Error::PoolTimedOut)).map(|()| true)
+            })
+        })
         .connect_with(options)
         .await
         .map_err(|error| if will_not_pass(&error) { never(error.to_string()) } else { not_now(&error) })?;

@@ -13,45 +13,49 @@ use tokio::task::AbortHandle;
 pub struct Proxy {
     pub address: SocketAddr,
     target: Arc<Mutex<SocketAddr>>,
-    silent: watch::Sender<bool>,
-    connections: Arc<Mutex<Vec<AbortHandle>>>,
+    connections: Arc<Mutex<Vec<Connection>>>,
     accepting: AbortHandle,
+}
+
+struct Connection {
+    silent: watch::Sender<bool>,
+    forwarding: AbortHandle,
 }
 
 impl Proxy {
     pub async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (silent, is_silent) = watch::channel(false);
         let target = Arc::new(Mutex::new(target));
-        let connections = Arc::<Mutex<Vec<AbortHandle>>>::default();
+        let connections = Arc::<Mutex<Vec<Connection>>>::default();
         let accepting = tokio::spawn({
             let (target, connections) = (target.clone(), connections.clone());
             async move {
                 while let Ok((from, _)) = listener.accept().await {
                     let to = *target.lock().expect("not poisoned");
-                    let forwarding = tokio::spawn(forward(from, to, is_silent.clone()));
-                    connections.lock().expect("not poisoned").push(forwarding.abort_handle());
+                    let (silent, is_silent) = watch::channel(false);
+                    let forwarding = tokio::spawn(forward(from, to, is_silent)).abort_handle();
+                    connections.lock().expect("not poisoned").push(Connection { silent, forwarding });
                 }
             }
         });
-        Self { address, target, silent, connections, accepting: accepting.abort_handle() }
+        Self { address, target, connections, accepting: accepting.abort_handle() }
     }
 
-    /// Nothing comes through any more, and nobody is told: a partition.
+    /// Nothing comes through any more on the connections that are there, and nobody is told. New ones are led on.
     pub fn fall_silent(&self) {
-        self.silent.send_replace(true);
+        for connection in &*self.connections.lock().expect("not poisoned") {
+            connection.silent.send_replace(true);
+        }
     }
 
-    /// Whoever connects from now on is led there; everybody else is cut off.
+    /// Whoever connects from now on is led there.
     pub fn lead_to(&self, target: SocketAddr) {
         *self.target.lock().expect("not poisoned") = target;
-        self.cut();
-        self.silent.send_replace(false);
     }
 
     pub fn cut(&self) {
-        self.connections.lock().expect("not poisoned").drain(..).for_each(|connection| connection.abort());
+        self.connections.lock().expect("not poisoned").drain(..).for_each(|connection| connection.forwarding.abort());
     }
 }
 
