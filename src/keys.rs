@@ -50,6 +50,7 @@ use debt::Owed;
 pub use handle::{DekHandle, HandleInvalid};
 pub use import::{Imported, Importer};
 pub use live_ring::RingFigures;
+use lookup::InReach;
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::{Pkcs11Kek, generate_key};
 pub use proof::KekProofError;
@@ -62,11 +63,12 @@ pub use source::{KekSource, MemoryKeks};
 pub struct Keys {
     ring: ArcSwap<KeyRing>,
     store: Arc<dyn DekStore>,
-    cache: DekCache,
+    cache: Arc<DekCache>,
     journal: Arc<Journal>,
     unknown_dek: UnknownDek,
     ring_figures: RingFigures,
     owed: Owed,
+    in_reach: InReach,
     max_ages: MaxAges,
 }
 
@@ -170,7 +172,7 @@ pub struct KeysSettings {
 impl Keys {
     /// On a store whose KEK has been proven ([`KekSource::prove`]).
     pub fn new(ring: Arc<KeyRing>, store: Arc<dyn DekStore>, journal: Arc<Journal>, settings: &KeysSettings) -> Self {
-        let cache = DekCache::new(settings.cache_entries, settings.cache_ttl);
+        let cache = Arc::new(DekCache::new(settings.cache_entries, settings.cache_ttl));
         let ring = ArcSwap::new(ring);
         Self {
             ring,
@@ -180,6 +182,7 @@ impl Keys {
             unknown_dek: settings.unknown_dek,
             ring_figures: RingFigures::default(),
             owed: Owed::default(),
+            in_reach: InReach::default(),
             max_ages: settings.max_ages,
         }
     }
@@ -235,8 +238,12 @@ impl Keys {
         if dek.state != DekState::Primary {
             return Err(KeysError::NotPrimary);
         }
-        dek.budget.take(&*self.store, dek, count as u64).await?;
-        Ok(Sealing(dek))
+        let taken = dek.budget.take(&*self.store, dek, count as u64).await;
+        if matches!(taken, Err(KeysError::Store(_))) {
+            // It may be another that encrypts by now.
+            self.cache.invalidate_project(&dek.project_id).await;
+        }
+        taken.map(|()| Sealing(dek))
     }
 }
 

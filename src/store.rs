@@ -158,8 +158,9 @@ pub trait DekStore: Ledger {
     /// The row that holds this encrypted DEK, whoever's it is.
     async fn by_encrypted_dek(&self, encrypted_dek: &EncryptedDek) -> Result<Option<DekRow>, StoreError>;
 
-    /// The row whose DEK has this fingerprint, whoever's it is.
-    async fn by_fingerprint(&self, fingerprint: &Tag) -> Result<Option<DekRow>, StoreError>;
+    /// The row whose DEK has one of these fingerprints, whoever's it is. Looked for all at once: a row that is being rewrapped changes from one to
+    /// another.
+    async fn by_fingerprints(&self, fingerprints: &[Tag]) -> Result<Option<DekRow>, StoreError>;
 
     /// All versions of `project_id`, the oldest first.
     async fn versions(&self, project_id: &ProjectId) -> Result<Vec<DekRow>, StoreError>;

@@ -322,10 +322,63 @@ async fn a_replica_that_has_the_new_kek_not_yet_says_so_and_goes_on_with_the_res
     let answer = two.client.post("/decrypt-all", call.clone()).await;
     answer.refused(503, "kek_unavailable");
     assert!(answer.header("retry-after").is_some());
+    // Nor is it taken for nobody's, by whoever brings what it was wrapped as.
+    for project in ["thief", "shop"] {
+        let call = json!({"projectId": project, "encryptedDEK": sealed["encryptedDEK"]});
+        let answer = two.client.post("/decrypt-dek", call).await;
+        answer.refused(503, "kek_unavailable");
+    }
     let new = one.launch.dir.path().join("keks/new").display().to_string();
     keys(&two.launch, &["add", "new", "--from", &new]);
     until(&two.client, "both", |kek| kek["inRing"] == 2).await;
     assert_eq!(two.client.post("/decrypt-all", call).await.ok(), json!({"A": "v"}));
+}
+
+#[tokio::test]
+async fn what_is_destroyed_stays_so_when_its_kek_is_retired_for_whoever_brings_it_however() {
+    let launch = launch();
+    keys(&launch, &["add", "old"]);
+    let codec = launch.start().await;
+    let sealed = codec.client.encrypt("shop", "v").await;
+    let (raw, blob) = codec.client.dek("shop").await;
+    keys(&codec.launch, &["add", "new"]);
+    keys(&codec.launch, &["promote", "new"]);
+    until(&codec.client, "both", |kek| kek["inRing"] == 2).await;
+    let primary = id_of(&keys(&codec.launch, &["list"]));
+    until(&codec.client, "promoted", |kek| kek["primary"] == json!(primary)).await;
+    for path in ["/rotate-dek", "/disable-dek", "/destroy-dek"] {
+        codec.client.post(path, json!({"projectId": "shop", "keyVersion": 1})).await.ok();
+    }
+    let destroyed = async |codec: &Codec| {
+        let value = json!({"dek": raw, "encrypted": sealed["encrypted"]});
+        codec.client.post("/decrypt-value", value).await.refused(410, "dek_destroyed");
+        let own = json!({"projectId": "shop", "encryptedDEK": blob});
+        codec.client.post("/decrypt-dek", own).await.refused(410, "dek_destroyed");
+        let thief = codec.client.post("/decrypt-dek", json!({"projectId": "thief", "encryptedDEK": blob})).await;
+        assert!([403, 422].contains(&thief.status), "{}", thief.text);
+    };
+    destroyed(&codec).await;
+    assert_eq!(rewrap_all(&codec.client).await, 1);
+    destroyed(&codec).await;
+    // A table of the platform's still has it: nobody's it is not, not even its own project's anew.
+    let launch = crate::support::outside_kek::stopped(codec).await;
+    let table = launch.dir.path().join("platform.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&table).create_if_missing(true);
+    let mut platform = sqlx::ConnectOptions::connect(&options).await.expect("a database");
+    for statement in [
+        "CREATE TABLE project (id TEXT, encrypted_dek TEXT)".to_owned(),
+        format!("INSERT INTO project VALUES ('thief', '{blob}'), ('shop', '{blob}')"),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut platform).await.expect("a table");
+    }
+    let from = format!("sqlite:{}", table.display());
+    let output = launch.run(&["keys", "import-deks", "--from", &from]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && said.contains("1 were here already"), "{said}");
+    assert!(said.contains("REFUSED: project thief: its DEK is another project's already"), "{said}");
+    keys(&launch, &["retire", "old"]);
+    let codec = launch.start().await;
+    destroyed(&codec).await;
 }
 
 #[test]

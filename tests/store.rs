@@ -68,7 +68,7 @@ async fn rows_come_back_as_they_went_in_by_every_way() {
             store.primary(&row.project_id).await,
             store.version(&row.project_id, KeyVersion::FIRST).await,
             store.by_encrypted_dek(&row.encrypted_dek).await,
-            store.by_fingerprint(&row.fingerprint).await,
+            store.by_fingerprints(&[[1; 32], row.fingerprint]).await,
             store.any_row().await,
         ];
         for found in ways {
@@ -79,7 +79,7 @@ async fn rows_come_back_as_they_went_in_by_every_way() {
         assert!(store.primary(&nobody).await.expect("answers").is_none());
         assert!(store.version(&row.project_id, 2.try_into().expect("2")).await.expect("answers").is_none());
         assert!(store.newest_version(&nobody).await.expect("answers").is_none());
-        assert!(store.by_fingerprint(&[0; 32]).await.expect("answers").is_none());
+        assert!(store.by_fingerprints(&[[0; 32]]).await.expect("answers").is_none());
         assert_eq!(store.rows_by_kek().await.expect("answers"), vec![(row.kek_id.to_string(), 1)]);
     }
 }

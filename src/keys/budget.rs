@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::{KeysError, ProjectDek};
-use crate::store::{DekStore, ENCRYPTIONS_MAX};
+use crate::store::{DekState, DekStore, ENCRYPTIONS_MAX};
 
 const BLOCK_MIN: u64 = 64;
 const BLOCK_MAX: u64 = 65_536;
@@ -41,7 +41,14 @@ impl EncryptionBudget {
             // Near the cap a whole block may not fit where this call does.
             None => store.lease(&dek.project_id, dek.version, count).await?.map(|total| (count, total)),
         };
-        let (granted, total) = granted.ok_or(KeysError::Exhausted)?;
+        let Some((granted, total)) = granted else {
+            // Nothing is leased of one that another replica has rotated.
+            let row = store.version(&dek.project_id, dek.version).await?;
+            return Err(match row {
+                Some(row) if row.state == DekState::Primary => KeysError::Exhausted,
+                _ => KeysError::Store("the DEK was rotated elsewhere: try again".into()),
+            });
+        };
         if total >= ENCRYPTIONS_MAX / 2 {
             warn!(project.id = %dek.project_id, dek.version = %dek.version, encryptions = total,
                   "this DEK has used half of the encryptions it may do: rotate it");

@@ -117,7 +117,7 @@ impl DekCache {
             let mut invalid = self.invalid_before.write().unwrap_or_else(PoisonError::into_inner);
             let epoch = self.now.fetch_add(1, Ordering::AcqRel) + 1;
             if invalid.projects.len() >= PROJECTS_MAX {
-                invalid.projects.retain(|_, (_, since)| since.elapsed() <= self.ttl);
+                invalid.projects.retain(|_, (_, since)| since.elapsed() <= 2 * self.ttl);
             }
             if invalid.projects.len() >= PROJECTS_MAX {
                 // Too many to know them all.
@@ -166,6 +166,17 @@ struct FromUnwrapping {
 }
 
 impl Expiry<CacheKey, RawDek> for FromUnwrapping {
+    /// What takes the place of something that does not count any more is kept for as long as it is itself.
+    fn expire_after_update(
+        &self,
+        key: &CacheKey,
+        value: &RawDek,
+        updated: Instant,
+        _left: Option<Duration>,
+    ) -> Option<Duration> {
+        self.expire_after_create(key, value, updated)
+    }
+
     fn expire_after_create(&self, _key: &CacheKey, value: &RawDek, _created: Instant) -> Option<Duration> {
         Some(match value {
             // By another way it may have been unwrapped a while ago.

@@ -38,11 +38,11 @@ impl Keys {
         let dek = Dek::generate()?;
         let mut recorded = false;
         let mut pause = Pause::new();
-        let mut made: Option<DekRow> = None;
         loop {
             let before = self.store.primary(project_id).await?;
             // The database went away in the middle, and had taken it.
-            let is_done = |row: &DekRow| made.as_ref().is_some_and(|made| made.encrypted_dek == row.encrypted_dek);
+            let is_done =
+                |row: &DekRow| self.ring().fingerprint(row.kek_id, &dek).is_ok_and(|of| of.0 == row.fingerprint);
             match (&before, rotates) {
                 (Some(row), _) if is_done(row) => break,
                 (Some(row), Some(rotates)) if row.version > rotates => break,
@@ -62,7 +62,7 @@ impl Keys {
                 self.record(Record::of_dek(project_id, version, DekNote::Created, cause)).await?;
                 recorded = true;
             }
-            match self.store.change(demoted.as_slice(), Some(&row)).await {
+            match self.apply(project_id, demoted.into_iter().collect(), Some(row)).await {
                 Ok(true) => {
                     info!(project.id = %project_id, dek.version = %version, "rotated a project's DEK");
                     break;
@@ -71,13 +71,11 @@ impl Keys {
                 Ok(false) => {}
                 Err(StoreError::Unavailable(why)) => {
                     warn!(project.id = %project_id, error = %why, "lost the DEK store while rotating a DEK: looking again");
-                    made = Some(row);
                 }
                 Err(corrupt) => return Err(corrupt.into()),
             }
             pause.or_give_up().await?;
         }
-        self.cache.invalidate_project(project_id).await;
         self.primary(permit, project_id).await
     }
 
@@ -105,13 +103,28 @@ impl Keys {
                 recorded = true;
             }
             let state = replacement.row.state;
-            if self.store.change(&[replacement], None).await? {
-                self.cache.invalidate_project(project_id).await;
+            if self.apply(project_id, vec![replacement], None).await? {
                 warn!(project.id = %project_id, dek.version = %version, state = state.name(), "a DEK may be used for something else");
                 return Ok(state);
             }
             pause.or_give_up().await?;
         }
+    }
+
+    /// One step in the store; what is cached of the project does not count after it, whatever came of it and whoever still waits for it.
+    async fn apply(
+        &self,
+        project_id: &ProjectId,
+        replacements: Vec<Replacement>,
+        added: Option<DekRow>,
+    ) -> Result<bool, StoreError> {
+        let (store, cache, project_id) = (self.store.clone(), self.cache.clone(), project_id.clone());
+        let step = tokio::spawn(async move {
+            let outcome = store.change(&replacements, added.as_ref()).await;
+            cache.invalidate_project(&project_id).await;
+            outcome
+        });
+        step.await.unwrap_or_else(|ended| Err(StoreError::Unavailable(ended.to_string())))
     }
 
     /// What is to take the row's place; none if it is so already.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use origan_codec_host::crypto::{EncryptedDek, KeyRing, UnwrapError, WrappedDek};
 
 use super::KeysError;
-use super::lookup::Pause;
-use super::row::{new_row, unwrap_fault};
+use super::lookup::{Pause, tags};
+use super::row::new_row;
 use crate::audit::record::DekNote;
 use crate::audit::{Journal, Outcome, Record};
 use crate::names::{KeyVersion, ProjectId};
@@ -48,13 +48,17 @@ impl Importer {
             Err(UnwrapError::WrongLength(_)) => return Ok(Imported::WrongLength),
             Err(UnwrapError::Unavailable(why)) => return Err(why.into()),
         };
-        let fingerprint = self.ring.fingerprint(kek_id, &dek).map_err(unwrap_fault)?;
+        let fingerprints = tags(&self.ring, &dek);
         let wrapped = WrappedDek { kek_id, encrypted_dek: encrypted_dek.clone() };
         let Some(store) = &self.store else { return Ok(Imported::Added(self.first_state())) };
         let mut pause = Pause::new();
         let mut recorded = false;
         loop {
-            if let Some(row) = store.by_fingerprint(&fingerprint.0).await? {
+            let rewrapped = store.rewrapped_versions(project_id).await?;
+            if rewrapped.iter().any(|row| row.former_digests.contains(&encrypted_dek.digest())) {
+                return Ok(Imported::Known);
+            }
+            if let Some(row) = store.by_fingerprints(&fingerprints).await? {
                 let is_ours = row.project_id == *project_id;
                 return Ok(if is_ours { Imported::Known } else { Imported::AnotherProjects });
             }

@@ -1,9 +1,10 @@
 //! The ways to a DEK: by project, by version, by encrypted DEK, by raw DEK, by import.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use origan_codec_host::crypto::{Dek, DekCipher, EncryptedDek, WrappedDek};
+use origan_codec_host::crypto::{Dek, DekCipher, EncryptedDek, KekId, KeyRing, Tag, WrappedDek};
 use tracing::{info, warn};
 
 use super::cache::CacheKey;
@@ -11,6 +12,7 @@ use super::row::{dek_context, holding, new_row, refuse_others, unwrap_fault};
 use super::{Keys, KeysError, ProjectDek, RawDek};
 use crate::audit::record::DekNote;
 use crate::audit::{Outcome, Record};
+use crate::clock::monotonic_ms;
 use crate::config::UnknownDek;
 use crate::names::{KeyVersion, ProjectId};
 use crate::policy::Permit;
@@ -18,6 +20,8 @@ use crate::store::{DekOrigin, DekRow, DekState, StoreError};
 
 /// Attempts to add a row while others add theirs, or while the database fails over.
 const INSERT_ATTEMPTS: u32 = 7;
+/// How long it is believed that every row is in reach.
+const IN_REACH_MS: i64 = 1_000;
 
 impl Keys {
     /// The version that encrypts; made and committed if the project has none, in the course of `cause`.
@@ -119,15 +123,14 @@ impl Keys {
 
     /// Whose a raw DEK is. Needs no permit: it finds what the caller holds already, and opens nothing.
     pub async fn by_raw_dek(&self, dek: &Dek) -> Result<RawDek, KeysError> {
-        let fingerprints = &self.ring().fingerprints(dek);
+        let fingerprints = &tags(&self.ring(), dek);
         let primary = fingerprints.first().ok_or(KeysError::Corrupt("ring"))?;
-        let key = CacheKey::Raw(primary.0);
+        let key = CacheKey::Raw(*primary);
         let load = |epoch| async move {
-            for fingerprint in fingerprints {
-                if let Some(row) = self.store.by_fingerprint(&fingerprint.0).await? {
-                    return self.shared(row, epoch).await.map(RawDek::Known);
-                }
+            if let Some(row) = self.store.by_fingerprints(fingerprints).await? {
+                return self.shared(row, epoch).await.map(RawDek::Known);
             }
+            self.refuse_while_rows_are_out_of_reach().await?;
             Ok(RawDek::Unknown(Arc::new(DekCipher::new(dek))))
         };
         let found = self.cache.get_or_load(key, load).await?;
@@ -218,11 +221,10 @@ impl Keys {
         let mut pause = Pause::new();
         let mut recorded = false;
         loop {
-            for fingerprint in self.ring().fingerprints(&dek) {
-                if let Some(row) = self.store.by_fingerprint(&fingerprint.0).await? {
-                    return Ok(row);
-                }
+            if let Some(row) = self.store.by_fingerprints(&tags(&self.ring(), &dek)).await? {
+                return Ok(row);
             }
+            self.refuse_while_rows_are_out_of_reach().await?;
             if self.unknown_dek == UnknownDek::Refuse {
                 return Err(KeysError::NotRecognised);
             }
@@ -253,10 +255,51 @@ impl Keys {
         }
     }
 
+    /// Nothing is nobody's while there are rows under a KEK that is not in the ring: it may be one of theirs. Another replica may have had that KEK
+    /// first.
+    async fn refuse_while_rows_are_out_of_reach(&self) -> Result<(), KeysError> {
+        let ring = self.ring();
+        // Before a KEK is retired, nothing is under it; nothing is before it has its canary.
+        let known = |id: KekId| ring.kek_ids().chain(ring.retired_ids()).any(|known| known == id);
+        if self.store.canaries().await?.iter().all(|canary| known(canary.kek_id)) {
+            return Ok(());
+        }
+        if self.in_reach.is_fresh() {
+            return Ok(());
+        }
+        let in_ring: Vec<String> = ring.kek_ids().map(|id| id.to_string()).collect();
+        let strange = self.store.rows_by_kek().await?.into_iter().find(|(kek_id, _)| !in_ring.contains(kek_id));
+        if let Some((kek_id, _)) = strange {
+            return Err(kek_id.parse().map_or(KeysError::Corrupt("kek_id"), KeysError::UnknownKek));
+        }
+        self.in_reach.note();
+        Ok(())
+    }
+
     async fn forget_raw(&self, dek: &Dek) {
         for fingerprint in self.ring().fingerprints(dek) {
             self.cache.forget(&CacheKey::Raw(fingerprint.0)).await;
         }
+    }
+}
+
+/// The fingerprints of `dek` that a row may have.
+pub(super) fn tags(ring: &KeyRing, dek: &Dek) -> Vec<Tag> {
+    ring.fingerprints(dek).into_iter().map(|fingerprint| fingerprint.0).collect()
+}
+
+/// Since when no row is under a KEK of another replica's, where there are such KEKs: every row is read to know it.
+#[derive(Default)]
+pub(super) struct InReach(AtomicI64);
+
+impl InReach {
+    fn is_fresh(&self) -> bool {
+        let noted_ms = self.0.load(Ordering::Acquire);
+        noted_ms > 0 && monotonic_ms() - noted_ms < IN_REACH_MS
+    }
+
+    fn note(&self) {
+        self.0.store(monotonic_ms().max(1), Ordering::Release);
     }
 }
 

@@ -32,9 +32,13 @@ impl Keys {
         cause: &Record,
     ) -> Result<DekRow, KeysError> {
         let row = self.version_row(project_id, version).await?;
+        self.verify(&row)?;
         refuse_unusable(&row)?;
         let before = row.row_mac;
         let row = self.rewrapper(false).one(row, cause).await?;
+        // What is answered is what the caller is to keep: it may have been destroyed meanwhile.
+        self.verify(&row)?;
+        refuse_unusable(&row)?;
         if row.row_mac != before {
             self.cache.invalidate_project(project_id).await;
         }

@@ -156,7 +156,7 @@ impl KekSource {
     pub async fn check(&self, store: Option<&dyn DekStore>) -> Result<Arc<KeyRing>, KekProofError> {
         match store {
             Some(store) => self.joined(store, false).await,
-            None => self.ring(Some(&ServiceKey::generate()?)),
+            None => self.ring(&self.memory.load_full(), Some(&ServiceKey::generate()?)),
         }
     }
 
@@ -171,7 +171,7 @@ impl KekSource {
 
     /// The ring, where no KEK is outside. Nothing is proven.
     pub fn ring_in_memory(&self) -> Result<Option<Arc<KeyRing>>, KekProofError> {
-        if self.outside.is_none() { self.ring(None).map(Some) } else { Ok(None) }
+        if self.outside.is_none() { self.ring(&self.memory.load_full(), None).map(Some) } else { Ok(None) }
     }
 
     /// The ring, each KEK of it proven by its canary. One that is new to the store leaves its own, if it `may` and another is proven.
@@ -200,10 +200,11 @@ impl KekSource {
             let ids = || in_memory().map(Kek::id).chain(service_key.as_ref().map(ServiceKey::kek_id));
             if knows_any && new.is_none() && outside_is_new.is_none() {
                 refuse_orphans(store, &canaries, ids()).await?;
-                return self.ring(service_key.as_ref());
+                // Of what was proven: the folder may have changed meanwhile.
+                return self.ring(&memory, service_key.as_ref());
             }
             if !may {
-                return self.ring(Some(&service_key.map_or_else(ServiceKey::generate, Ok)?));
+                return self.ring(&memory, Some(&service_key.map_or_else(ServiceKey::generate, Ok)?));
             }
             // Before anything is left: a wrong KEK in place of one that rows need must not.
             if canaries.is_empty() {
@@ -234,8 +235,11 @@ impl KekSource {
         }
     }
 
-    fn ring(&self, service_key: Option<&ServiceKey>) -> Result<Arc<KeyRing>, KekProofError> {
-        let memory = self.memory.load_full();
+    fn ring(
+        &self,
+        memory: &Option<Arc<MemoryKeks>>,
+        service_key: Option<&ServiceKey>,
+    ) -> Result<Arc<KeyRing>, KekProofError> {
         let outside = self.outside().zip(service_key).map(|(kek, service_key)| RingKek::at(kek, service_key));
         let mut keks: Vec<_> = memory.iter().flat_map(|memory| memory.unwrapping()).map(RingKek::in_memory).collect();
         match outside {
@@ -261,11 +265,12 @@ impl KekSource {
         };
         // Where there is none at all, any KEK does that needs nothing from there.
         let mut knows_any = service_key.is_some() || (canaries.is_empty() && self.outside.is_none());
-        for kek in self.memory.load_full().iter().flat_map(|memory| memory.unwrapping()) {
+        let memory = self.memory.load_full();
+        for kek in memory.iter().flat_map(|memory| memory.unwrapping()) {
             knows_any |= is_known(kek, canaries)?;
         }
         // One outside that is new since has no part in it.
-        if knows_any { self.ring(service_key.as_ref()) } else { Err(self.wrong(canaries)) }
+        if knows_any { self.ring(&memory, service_key.as_ref()) } else { Err(self.wrong(canaries)) }
     }
 
     /// Whether an outside KEK opens what it wraps; one in memory does.

@@ -33,6 +33,10 @@ const BY_PRIMARY: &str = rows!("WHERE project_id = $1 AND state = 'primary'");
 const BY_VERSION: &str = rows!("WHERE project_id = $1 AND version = $2");
 const BY_DIGEST: &str = rows!("WHERE encrypted_dek_sha256 = $1");
 const BY_FINGERPRINT: &str = rows!("WHERE fingerprint = $1");
+/// As many as are looked for at once: more than a ring has KEKs.
+const FINGERPRINTS: usize = 16;
+const BY_FINGERPRINTS: &str =
+    rows!("WHERE fingerprint IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) LIMIT 1");
 const ANY_ROW: &str = rows!("WHERE state <> 'destroyed' LIMIT 1");
 const VERSIONS: &str = rows!("WHERE project_id = $1 ORDER BY version");
 const REWRAPPED_VERSIONS: &str = rows!("WHERE project_id = $1 AND length(former_sha256) > 0 ORDER BY version");
@@ -44,7 +48,7 @@ const NOTE_USE: &str = "UPDATE project_dek SET last_used_at = $3 \
 const ANNOUNCE: &str = "SELECT pg_notify('codec_dek', $1)";
 const NEWEST_VERSION: &str = "SELECT MAX(version) FROM project_dek WHERE project_id = $1";
 const LEASE: &str = "UPDATE project_dek SET encryptions = encryptions + $3 \
-     WHERE project_id = $1 AND version = $2 AND encryptions + $3 <= $4 RETURNING encryptions";
+     WHERE project_id = $1 AND version = $2 AND state = 'primary' AND encryptions + $3 <= $4 RETURNING encryptions";
 const CANARIES: &str = "SELECT kek_id, sealed FROM kek_canary";
 // `founding` is the KEK's place, and unique: of two processes that begin on an empty store at once, the database lets one be first.
 const INSERT_CANARY: &str = "INSERT INTO kek_canary (kek_id, sealed, created_at, founding) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING kek_id";
@@ -96,9 +100,21 @@ where
         self.optional_row(query.fetch_optional(&self.pool)).await
     }
 
-    async fn by_fingerprint(&self, fingerprint: &Tag) -> Result<Option<DekRow>, StoreError> {
-        let query = sqlx::query::<DB>(BY_FINGERPRINT).bind(fingerprint.to_vec());
-        self.optional_row(query.fetch_optional(&self.pool)).await
+    async fn by_fingerprints(&self, fingerprints: &[Tag]) -> Result<Option<DekRow>, StoreError> {
+        if let [fingerprint] = fingerprints {
+            let query = sqlx::query::<DB>(BY_FINGERPRINT).bind(fingerprint.to_vec());
+            return self.optional_row(query.fetch_optional(&self.pool)).await;
+        }
+        for some in fingerprints.chunks(FINGERPRINTS) {
+            // The last of them again and again, where there are fewer.
+            let all = some.iter().chain(std::iter::repeat(&some[some.len() - 1])).take(FINGERPRINTS);
+            let query =
+                all.fold(sqlx::query::<DB>(BY_FINGERPRINTS), |query, fingerprint| query.bind(fingerprint.to_vec()));
+            if let Some(row) = self.optional_row(query.fetch_optional(&self.pool)).await? {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
     }
 
     async fn versions(&self, project_id: &ProjectId) -> Result<Vec<DekRow>, StoreError> {

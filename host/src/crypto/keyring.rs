@@ -134,9 +134,10 @@ impl KeyRing {
         Ok(self.find(kek_id)?.fingerprint(dek))
     }
 
-    /// Its fingerprints under every KEK of the ring, the primary's first: a row keeps the one of the KEK it is wrapped by.
+    /// Its fingerprints under every KEK of the ring, the primary's first, and under the retired ones: a row keeps the one of the KEK it is wrapped
+    /// by, and that of a DEK that was destroyed stays.
     pub fn fingerprints(&self, dek: &Dek) -> Vec<DekFingerprint> {
-        self.keks.iter().map(|kek| kek.fingerprint(dek)).collect()
+        self.keks.iter().chain(&self.retired).map(|kek| kek.fingerprint(dek)).collect()
     }
 
     /// Ties `parts` of a row together under `kek_id`.
