@@ -58,6 +58,13 @@ pub struct DekRow {
     pub last_used_at_ms: i64,
 }
 
+impl DekRow {
+    /// Whether its DEK was wrapped as `encrypted_dek` before.
+    pub fn was(&self, encrypted_dek: &EncryptedDek) -> bool {
+        self.former_digests.contains(&encrypted_dek.digest())
+    }
+}
+
 /// A row that is to take the place of the one it was made from.
 #[derive(Debug, Clone)]
 pub struct Replacement {
@@ -162,10 +169,7 @@ pub trait DekStore: Ledger {
     /// another.
     async fn by_fingerprints(&self, fingerprints: &[Tag]) -> Result<Option<DekRow>, StoreError>;
 
-    /// All versions of `project_id`, the oldest first.
-    async fn versions(&self, project_id: &ProjectId) -> Result<Vec<DekRow>, StoreError>;
-
-    /// Those of them that were wrapped as something else before.
+    /// Versions of `project_id` that were wrapped as something else before, the oldest first.
     async fn rewrapped_versions(&self, project_id: &ProjectId) -> Result<Vec<DekRow>, StoreError>;
 
     /// The rows that come after `place`, at most `count`, and are under another KEK than `kek_id`.

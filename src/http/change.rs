@@ -89,7 +89,7 @@ pub(super) async fn change_dek(
     Ok(write_state(version, edge.ready()?.change_dek(&context, project_id, version, change).await?))
 }
 
-fn write_dek(answered: Answered<Encrypted<()>>) -> Response {
+pub(super) fn write_dek(answered: Answered<Encrypted<()>>) -> Response {
     let mut json = Json::object(160);
     json.text("encryptedDEK", &answered.value.encrypted_dek.encode());
     json.number("keyVersion", u64::from(answered.value.key_version.number()));

@@ -9,6 +9,7 @@ use serde::de::MapAccess;
 
 use super::answer::Json;
 use super::auth::Authenticated;
+use super::change::write_dek;
 use super::json::{self, Object, Trace, required};
 use super::problem::Problem;
 use super::{Edge, body};
@@ -22,11 +23,7 @@ pub(super) async fn generate_dek(
     let body = body::read(&edge, request, edge.limits.body_bytes).await?;
     let fields: GenerateFields = json::parse(&body, 0)?;
     let project_id = required(fields.project_id, "projectId")?;
-    let answered = edge.ready()?.generate_dek(&context, project_id).await?;
-    let mut json = Json::object(160);
-    json.text("encryptedDEK", &answered.value.encrypted_dek.encode());
-    json.number("keyVersion", u64::from(answered.value.key_version.number()));
-    Ok(json.into_audited_response(answered.receipt))
+    Ok(write_dek(edge.ready()?.generate_dek(&context, project_id).await?))
 }
 
 pub(super) async fn decrypt_dek(

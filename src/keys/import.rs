@@ -8,7 +8,7 @@ use super::KeysError;
 use super::lookup::{Pause, tags};
 use super::row::new_row;
 use crate::audit::record::DekNote;
-use crate::audit::{Journal, Outcome, Record};
+use crate::audit::{Journal, Record};
 use crate::names::{KeyVersion, ProjectId};
 use crate::store::{DekOrigin, DekState, DekStore};
 
@@ -55,7 +55,7 @@ impl Importer {
         let mut recorded = false;
         loop {
             let rewrapped = store.rewrapped_versions(project_id).await?;
-            if rewrapped.iter().any(|row| row.former_digests.contains(&encrypted_dek.digest())) {
+            if rewrapped.iter().any(|row| row.was(encrypted_dek)) {
                 return Ok(Imported::Known);
             }
             if let Some(row) = store.by_fingerprints(&fingerprints).await? {
@@ -68,7 +68,8 @@ impl Importer {
             let state = if has_primary { DekState::DecryptOnly } else { self.first_state() };
             let Some(journal) = &self.journal else { return Ok(Imported::Added(state)) };
             if !recorded {
-                journal.append(&record_of(project_id, version)).await?;
+                let cause = Record::of_command("DEK_IMPORT", "import-deks");
+                journal.append(&Record::of_dek(project_id, version, DekNote::Imported, &cause)).await?;
                 recorded = true;
             }
             let row = new_row(&self.ring, project_id, version, &wrapped, &dek, state, DekOrigin::Imported)?;
@@ -84,13 +85,4 @@ impl Importer {
     fn first_state(&self) -> DekState {
         if self.as_primary { DekState::Primary } else { DekState::DecryptOnly }
     }
-}
-
-fn record_of(project_id: &ProjectId, version: KeyVersion) -> Record {
-    let mut record = Record::of_command("DEK_IMPORT", "import-deks");
-    record.project_id = Some(project_id.clone());
-    record.key_versions = vec![version];
-    record.dek = Some(DekNote::Imported);
-    record.end(Outcome::Allowed, None);
-    record
 }

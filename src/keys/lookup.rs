@@ -116,9 +116,8 @@ impl Keys {
         if let Some(row) = self.store.by_encrypted_dek(encrypted_dek).await? {
             return holding(row, encrypted_dek).map(Some);
         }
-        let digest = encrypted_dek.digest();
         let rewrapped = self.store.rewrapped_versions(project_id).await?;
-        Ok(rewrapped.into_iter().find(|row| row.former_digests.contains(&digest)))
+        Ok(rewrapped.into_iter().find(|row| row.was(encrypted_dek)))
     }
 
     /// Whose a raw DEK is. Needs no permit: it finds what the caller holds already, and opens nothing.

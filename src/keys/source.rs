@@ -181,10 +181,7 @@ impl KekSource {
         // Several may be new; another replica may be first with any of them.
         for _ in 0..JOIN_ATTEMPTS {
             let canaries = store.canaries().await?;
-            let service_key = match &outside {
-                Some(kek) => service_key::find(&**kek, &canaries).await?,
-                None => None,
-            };
+            let service_key = self.service_key(&canaries).await?;
             let (mut knows_any, mut new) = (service_key.is_some(), None);
             for kek in in_memory() {
                 if is_known(kek, &canaries)? {
@@ -253,16 +250,21 @@ impl KekSource {
         Ok(Arc::new(KeyRing::of(primary, keks)?.with_retired(retired)?))
     }
 
+    /// That of the KEK outside, if there is one and it has one.
+    async fn service_key(&self, canaries: &[Canary]) -> Result<Option<ServiceKey>, KekProofError> {
+        match self.outside() {
+            Some(kek) => service_key::find(&*kek, canaries).await,
+            None => Ok(None),
+        }
+    }
+
     fn wrong(&self, canaries: &[Canary]) -> KekProofError {
         KekProofError::WrongKek { ours: self.name(), theirs: ids_of(canaries) }
     }
 
     /// The ring for what has `canaries`, proven by one of them at least: a store, or a backup of one. Leaves nothing.
     pub async fn of(&self, canaries: &[Canary]) -> Result<Arc<KeyRing>, KekProofError> {
-        let service_key = match self.outside() {
-            Some(kek) => service_key::find(&*kek, canaries).await?,
-            None => None,
-        };
+        let service_key = self.service_key(canaries).await?;
         // Where there is none at all, any KEK does that needs nothing from there.
         let mut knows_any = service_key.is_some() || (canaries.is_empty() && self.outside.is_none());
         let memory = self.memory.load_full();

@@ -38,7 +38,6 @@ const FINGERPRINTS: usize = 16;
 const BY_FINGERPRINTS: &str =
     rows!("WHERE fingerprint IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) LIMIT 1");
 const ANY_ROW: &str = rows!("WHERE state <> 'destroyed' LIMIT 1");
-const VERSIONS: &str = rows!("WHERE project_id = $1 ORDER BY version");
 const REWRAPPED_VERSIONS: &str = rows!("WHERE project_id = $1 AND length(former_sha256) > 0 ORDER BY version");
 const NOT_UNDER: &str =
     rows!("WHERE (project_id, version) > ($1, $2) AND kek_id <> $3 ORDER BY project_id, version LIMIT $4");
@@ -115,11 +114,6 @@ where
             }
         }
         Ok(None)
-    }
-
-    async fn versions(&self, project_id: &ProjectId) -> Result<Vec<DekRow>, StoreError> {
-        let query = sqlx::query::<DB>(VERSIONS).bind(project_id.as_str());
-        self.in_time(query.fetch_all(&self.pool)).await?.iter().map(dek_row::<DB>).collect()
     }
 
     async fn rewrapped_versions(&self, project_id: &ProjectId) -> Result<Vec<DekRow>, StoreError> {

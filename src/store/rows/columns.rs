@@ -50,15 +50,7 @@ where
     for<'e> Vec<u8>: Encode<'e, DB> + Type<DB>,
 {
     let row = text.row;
-    query
-        .bind(row.project_id.as_str())
-        .bind(i64::from(row.version.number()))
-        .bind(text.kek_id.as_str())
-        .bind(text.encrypted_dek.as_str())
-        .bind(row.encrypted_dek.digest().to_vec())
-        .bind(row.fingerprint.to_vec())
-        .bind(row.row_mac.to_vec())
-        .bind(row.state.name())
+    bind_first(query, text)
         .bind(row.origin.name())
         .bind(row.created_at_ms)
         .bind(row.former_digests.concat())
@@ -92,6 +84,19 @@ where
     for<'e> &'e str: Encode<'e, DB> + Type<DB>,
     for<'e> Vec<u8>: Encode<'e, DB> + Type<DB>,
 {
+    bind_first(query, text).bind(text.row.former_digests.concat())
+}
+
+/// The eight columns that both begin with.
+fn bind_first<'q, DB: Database>(
+    query: Query<'q, DB, DB::Arguments>,
+    text: &'q RowText<'_>,
+) -> Query<'q, DB, DB::Arguments>
+where
+    for<'e> i64: Encode<'e, DB> + Type<DB>,
+    for<'e> &'e str: Encode<'e, DB> + Type<DB>,
+    for<'e> Vec<u8>: Encode<'e, DB> + Type<DB>,
+{
     let row = text.row;
     query
         .bind(row.project_id.as_str())
@@ -102,7 +107,6 @@ where
         .bind(row.fingerprint.to_vec())
         .bind(row.row_mac.to_vec())
         .bind(row.state.name())
-        .bind(row.former_digests.concat())
 }
 
 pub(super) fn dek_row<DB: Database>(row: &DB::Row) -> Result<DekRow, StoreError>
