@@ -246,7 +246,7 @@ fn journal_of_a_backup(
 }
 
 /// A line for each row that is named, and one for the rest.
-fn lines(faults: &Faults, what: &str) -> String {
+pub(super) fn lines(faults: &Faults, what: &str) -> String {
     let line = |(place, why): &(RowPlace, String)| format!("{what}: {}: {why}\n", place.to_string().escape_debug());
     let mut lines: String = faults.named.iter().map(line).collect();
     let unnamed = faults.count - faults.named.len() as u64;

@@ -8,18 +8,17 @@ use clap::Args;
 use origan_codec_host::crypto::KeyRing;
 
 use super::Setting;
+use super::backup::lines;
 use super::keys::progress_bar;
 use crate::app;
 use crate::audit::{Journal, Record};
-use crate::keys::{KeysError, Rewrapped, Rewrapper};
+use crate::keys::{Faults, KeysError, Rewrapped, Rewrapper, Walk};
 use crate::store::{DekStore, RowPlace};
 
 /// Rows of one transaction, and of one commit of the journal.
 const STRETCH: u32 = 256;
 /// Rows that a dry run tries out.
 const SAMPLE: u32 = 256;
-/// Refused rows that are named; the rest is counted.
-const NAMED_MAX: usize = 20;
 /// Attempts at a stretch while the store, the journal or a key service gives no answer: about two minutes.
 const ATTEMPTS: u32 = 30;
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -73,7 +72,7 @@ pub(super) async fn run(command: Rewrap, setting: Setting) -> anyhow::Result<Exi
             let mut report = Report::default();
             let walked = walk(&rewrapper, total, command.rate, &mut report).await;
             report.print(command.shadow);
-            walked.map(|()| report.refused.is_empty())
+            walked.map(|()| report.refused.count == 0)
         }
     };
     if let Some(journal) = journal {
@@ -101,7 +100,7 @@ async fn estimate(rewrapper: &Rewrapper, total: u64, rate: Option<u32>) -> anyho
     let started = Instant::now();
     let mut report = Report::default();
     report.add(rewrapper.walk(&RowPlace::default(), SAMPLE, &cause()).await?.rows);
-    let (tried, took) = (report.done + report.already + report.refused_count(), started.elapsed());
+    let (tried, took) = (report.rows(), started.elapsed());
     report.print(true);
     if tried > 0 {
         let measured = tried as f64 / took.as_secs_f64().max(1e-6);
@@ -110,7 +109,7 @@ async fn estimate(rewrapper: &Rewrapper, total: u64, rate: Option<u32>) -> anyho
         println!("{total} DEKs at {expected:.0} a second: about {}, and what writing takes", human(seconds));
     }
     println!("nothing was changed");
-    Ok(report.refused.is_empty())
+    Ok(report.refused.count == 0)
 }
 
 fn human(time: Duration) -> String {
@@ -136,7 +135,7 @@ async fn walk(rewrapper: &Rewrapper, total: u64, rate: Option<u32>, report: &mut
             .with_context(|| format!("it stopped after {}; run it again, it goes on where it was", report.done))?;
         place = walked.next;
         report.add(walked.rows);
-        bar.set_position(report.done + report.already + report.refused_count());
+        bar.set_position(report.rows());
         if let Some(rate) = rate {
             let due = Duration::from_secs_f64(report.done as f64 / f64::from(rate));
             tokio::time::sleep(due.saturating_sub(started.elapsed())).await;
@@ -148,12 +147,7 @@ async fn walk(rewrapper: &Rewrapper, total: u64, rate: Option<u32>, report: &mut
 }
 
 /// What may pass is waited for.
-async fn patiently(
-    rewrapper: &Rewrapper,
-    place: &RowPlace,
-    count: u32,
-    cause: &Record,
-) -> Result<crate::keys::Walk, KeysError> {
+async fn patiently(rewrapper: &Rewrapper, place: &RowPlace, count: u32, cause: &Record) -> Result<Walk, KeysError> {
     let mut pause = Duration::from_millis(50);
     let mut attempts = 0;
     loop {
@@ -172,8 +166,7 @@ async fn patiently(
 struct Report {
     done: u64,
     already: u64,
-    refused: Vec<(RowPlace, String)>,
-    refused_unnamed: u64,
+    refused: Faults,
     took: Duration,
 }
 
@@ -183,14 +176,14 @@ impl Report {
             match outcome {
                 Ok(Rewrapped::Done) => self.done += 1,
                 Ok(Rewrapped::Already) => self.already += 1,
-                Err(why) if self.refused.len() < NAMED_MAX => self.refused.push((place, why.to_string())),
-                Err(_) => self.refused_unnamed += 1,
+                Err(why) => self.refused.add(place, format!("{why}; it is as it was")),
             }
         }
     }
 
-    fn refused_count(&self) -> u64 {
-        self.refused.len() as u64 + self.refused_unnamed
+    /// Rows that were looked at.
+    fn rows(&self) -> u64 {
+        self.done + self.already + self.refused.count
     }
 
     fn print(&self, is_shadow: bool) {
@@ -202,11 +195,6 @@ impl Report {
         if !self.took.is_zero() {
             println!("in {:.1} s, {:.0} a second", self.took.as_secs_f64(), self.done as f64 / self.took.as_secs_f64());
         }
-        for (place, why) in &self.refused {
-            println!("REFUSED: {}: {why}; it is as it was", place.to_string().escape_debug());
-        }
-        if self.refused_unnamed > 0 {
-            println!("REFUSED: {} more", self.refused_unnamed);
-        }
+        print!("{}", lines(&self.refused, "REFUSED"));
     }
 }

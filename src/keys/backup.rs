@@ -68,7 +68,8 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub(super) fn add(&mut self, place: RowPlace, why: String) {
+    /// One more.
+    pub fn add(&mut self, place: RowPlace, why: String) {
         self.count += 1;
         if self.named.len() < NAMED_MAX {
             self.named.push((place, why));
