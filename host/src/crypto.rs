@@ -25,4 +25,4 @@ pub use keyring::{KeyRing, RingError, RowMac, WrappedDek};
 pub use mac::{MacKey, Tag};
 pub use outside::{KekUnavailable, OutsideKek, OutsideUnwrapError, ServiceKey, WrapError};
 pub use ring_kek::{DekFingerprint, RingKek, UnwrapError};
-pub use secret::{Dek, DekLengthError, Kek, Plaintext, PlaintextNotUtf8, ServiceToken};
+pub use secret::{Dek, DekLengthError, Kek, Plaintext, PlaintextNotUtf8, ServiceToken, WipedBytes};

@@ -5,20 +5,20 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use zeroize::Zeroizing;
+use origan_codec_host::crypto::WipedBytes;
 
 use crate::audit::Receipt;
 
 /// A JSON object that grows field by field.
 pub(super) struct Json {
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: WipedBytes,
     is_first: bool,
 }
 
 impl Json {
     /// With room for `capacity` bytes: enough means that it need not grow and leave a copy behind.
     pub(super) fn object(capacity: usize) -> Self {
-        let mut buffer = Zeroizing::new(Vec::with_capacity(capacity + 16));
+        let mut buffer = WipedBytes::with_capacity(capacity + 16);
         buffer.push(b'{');
         Self { buffer, is_first: true }
     }

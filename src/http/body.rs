@@ -1,23 +1,27 @@
 //! Reading a body: JSON by its own word, not encoded, no larger than the route allows, in time. Wiped when done.
 
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use axum::extract::Request;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
-use zeroize::Zeroizing;
+use origan_codec_host::crypto::WipedBytes;
 
 use super::Edge;
 use super::problem::{Code, Problem};
 
 /// Reserved on the caller's word alone; more is reserved as it arrives.
 const RESERVED_BYTES_MAX: usize = 64 << 10;
+/// A body that outgrows what is reserved for it gets so many times as much, as far as the caller has announced it.
+const GROWTH: usize = 4;
 
 /// A body, and its share of the memory for all of them.
 pub(super) struct ReadBody<'a> {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: WipedBytes,
     reserved: usize,
     edge: &'a Edge,
 }
@@ -32,7 +36,11 @@ pub(super) async fn read(edge: &Edge, request: Request, limit: usize) -> Result<
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
     }
-    let reading = collect(edge, request.into_body(), limit, announced.unwrap_or(0));
+    let mut reading = pin!(collect(edge, request.into_body(), limit, announced));
+    // Most bodies are there with their headers, and need no clock.
+    if let Poll::Ready(read) = futures_util::poll!(&mut reading) {
+        return read;
+    }
     tokio::time::timeout(edge.body_timeout, reading).await.unwrap_or_else(|_| Err(Problem::new(Code::RequestTimeout)))
 }
 
@@ -40,10 +48,10 @@ async fn collect(
     edge: &Edge,
     mut body: axum::body::Body,
     limit: usize,
-    announced: usize,
+    announced: Option<usize>,
 ) -> Result<ReadBody<'_>, Problem> {
-    let mut collected = ReadBody { bytes: Zeroizing::new(Vec::new()), reserved: 0, edge };
-    collected.grow(announced.min(RESERVED_BYTES_MAX))?;
+    let mut collected = ReadBody { bytes: WipedBytes::default(), reserved: 0, edge };
+    collected.grow(announced.unwrap_or(0).min(RESERVED_BYTES_MAX))?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::detailed(Code::InvalidJson, "the body ended before its end"))?;
         let Ok(piece) = frame.into_data() else { continue };
@@ -52,7 +60,9 @@ async fn collect(
             return Err(too_large(limit));
         }
         if length > collected.reserved {
-            collected.grow(length.max(2 * collected.reserved).min(limit))?;
+            // The protocol takes no more than was announced.
+            let most = announced.unwrap_or(limit);
+            collected.grow((GROWTH * collected.reserved).min(most).max(length))?;
         }
         collected.bytes.extend_from_slice(&piece);
     }
@@ -69,7 +79,7 @@ impl ReadBody<'_> {
         if before + more > self.edge.limits.bodies_bytes {
             return Err(Problem::new(Code::Overloaded));
         }
-        let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+        let mut larger = WipedBytes::with_capacity(capacity);
         larger.extend_from_slice(&self.bytes);
         self.bytes = larger;
         Ok(())

@@ -3,6 +3,7 @@
 //! The only way to the bytes is `expose_secret()`, so that `rg expose_secret` shows every place that reads one.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -22,6 +23,12 @@ pub struct Plaintext(String);
 
 /// What a caller presents to be known by.
 pub struct ServiceToken(String);
+
+/// Bytes that are wiped on drop, all that were ever reserved: bodies and answers, where no type says which part is the secret.
+///
+/// As `Zeroizing<Vec<u8>>`, which goes byte by byte: of a call with 1,000 values that took 8 % of the time.
+#[derive(Default)]
+pub struct WipedBytes(Vec<u8>);
 
 /// A DEK is 32 bytes; this was `actual`.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +93,7 @@ impl Plaintext {
         match String::from_utf8(std::mem::take(&mut *bytes)) {
             Ok(text) => Ok(Self(text)),
             Err(refused) => {
-                refused.into_bytes().zeroize();
+                wipe(&mut refused.into_bytes());
                 Err(PlaintextNotUtf8)
             }
         }
@@ -110,6 +117,47 @@ impl ServiceToken {
     }
 }
 
+impl WipedBytes {
+    /// None, with room for `capacity`: up to that they grow without leaving a copy behind.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+}
+
+impl Deref for WipedBytes {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for WipedBytes {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl AsRef<[u8]> for WipedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn wipe_key(key: &mut [u8; KEY_LEN]) {
+    key.zeroize();
+}
+
+/// Wipes all that `bytes` has reserved.
+fn wipe(bytes: &mut Vec<u8>) {
+    bytes.as_mut_slice().zeroize();
+    bytes.spare_capacity_mut().zeroize();
+}
+
+fn wipe_text(text: &mut String) {
+    wipe(&mut std::mem::take(text).into_bytes());
+}
+
 /// Fills the box in place, so that no copy of the key stays behind on the stack.
 fn boxed(bytes: &[u8; KEY_LEN]) -> Box<[u8; KEY_LEN]> {
     let mut key = Box::new([0; KEY_LEN]);
@@ -118,10 +166,10 @@ fn boxed(bytes: &[u8; KEY_LEN]) -> Box<[u8; KEY_LEN]> {
 }
 
 macro_rules! wiped_and_unprintable {
-    ($($secret:ident),*) => {$(
+    ($($secret:ident by $wipe:expr),*) => {$(
         impl Drop for $secret {
             fn drop(&mut self) {
-                self.0.zeroize();
+                $wipe(&mut self.0);
             }
         }
 
@@ -135,7 +183,13 @@ macro_rules! wiped_and_unprintable {
     )*};
 }
 
-wiped_and_unprintable!(Kek, Dek, Plaintext, ServiceToken);
+wiped_and_unprintable!(
+    Kek by wipe_key,
+    Dek by wipe_key,
+    Plaintext by wipe_text,
+    ServiceToken by wipe_text,
+    WipedBytes by wipe
+);
 
 #[cfg(test)]
 mod tests {
@@ -148,6 +202,24 @@ mod tests {
         let token = ServiceToken::new("hunter2".into());
         let kek = Kek::from_bytes(&[0x41; 32]);
         assert_eq!(format!("{dek:?} {text:?} {token:?} {kek:?}"), "Dek(..) Plaintext(..) ServiceToken(..) Kek(..)");
+    }
+
+    #[test]
+    fn what_is_wiped_is_all_that_was_reserved() {
+        for (length, capacity) in [(0, 0), (0, 5), (3, 3), (64, 100), (1_000, 1_023), (4_096, 8_192)] {
+            let mut bytes = Vec::with_capacity(capacity);
+            bytes.resize(capacity, 0x5a);
+            bytes.truncate(length);
+            wipe(&mut bytes);
+            assert_eq!(bytes, vec![0; length]);
+            assert!(bytes.spare_capacity_mut().iter().all(|byte| *written(byte) == 0), "{length} of {capacity}");
+        }
+    }
+
+    #[expect(unsafe_code, reason = "to look at what lies behind the end of a vector")]
+    fn written(byte: &std::mem::MaybeUninit<u8>) -> &u8 {
+        // SAFETY: `wipe` has just written every byte of the spare capacity, and the test had before.
+        unsafe { byte.assume_init_ref() }
     }
 
     #[test]
