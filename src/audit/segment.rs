@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 /// How far ahead of the records the file is filled with zeros: as much again as there is, within these. A commit waits for the filling:
 /// for 256 KB 0.3 ms, for 4 MB 20 ms, which at 10,000 records a second every hundredth of them would meet.
@@ -84,7 +85,31 @@ impl Segment {
     pub(super) fn cut(&mut self) -> io::Result<()> {
         self.file.set_len(self.durable_len)?;
         self.file_len = self.durable_len;
+        match self.durability {
+            Durability::Fsync => self.file.sync_all(),
+            Durability::Os => Ok(()),
+        }
+    }
+
+    /// The same at the end of all: on the disk, whatever its durability.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        self.cut()?;
         self.file.sync_all()
+    }
+
+    /// Once another one grows: brings to the disk what was left to the operating system, so that a crash of the machine costs two segments
+    /// at the most. Nobody waits for it: that takes tens of milliseconds.
+    pub(super) fn sync_aside(self) {
+        if self.durability == Durability::Os {
+            let sync = move || {
+                if let Err(cause) = self.file.sync_all() {
+                    warn!(error = %cause, segment = %self.path.display(), "a segment of the audit journal that ended is not on the disk");
+                }
+            };
+            if let Err(cause) = std::thread::Builder::new().name("journal-sync".into()).spawn(sync) {
+                warn!(error = %cause, "no thread to sync a segment of the audit journal");
+            }
+        }
     }
 
     /// Takes the file away: nothing in it counts.

@@ -95,7 +95,8 @@ impl Queue {
     /// For the writer: waits until there is something to do, and moves all of it into `batch`, which is empty. False at the end.
     pub(super) fn take(&self, batch: &mut Vec<Message>) -> bool {
         let mut waiting = self.lock();
-        while !waiting.is_hurried {
+        // Once it is closed, nobody hurries it any more.
+        while !(waiting.is_hurried || waiting.is_closed) {
             waiting.writer_sleeps = true;
             waiting = if waiting.messages.is_empty() {
                 self.hurried.wait(waiting).unwrap_or_else(PoisonError::into_inner)
@@ -177,6 +178,23 @@ mod tests {
         let mut batch = Vec::new();
         queue.close();
         assert!(!queue.take(&mut batch));
+    }
+
+    #[test]
+    fn what_waits_at_the_end_is_taken_and_then_there_is_no_more() {
+        let queue = Arc::new(Queue::new(100));
+        queue.push(record(1)).expect("room");
+        queue.close();
+        let (tell, told) = std::sync::mpsc::channel();
+        let writer = queue.clone();
+        std::thread::spawn(move || {
+            let mut batch = Vec::new();
+            while writer.take(&mut batch) {
+                batch.clear();
+            }
+            tell.send(())
+        });
+        told.recv_timeout(Duration::from_secs(10)).expect("the writer ends");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use origan_codec_host::crypto::{KekId, MacKey};
 use serde::Serialize;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -33,6 +34,8 @@ pub(super) struct Writer {
     buffer: Vec<u8>,
     failed_at: Option<Instant>,
     gauges: Arc<Gauges>,
+    /// Of those that wait.
+    runtime: Option<Handle>,
 }
 
 impl Writer {
@@ -47,6 +50,7 @@ impl Writer {
             buffer: Vec::new(),
             failed_at: None,
             gauges: Arc::default(),
+            runtime: Handle::try_current().ok(),
         }
     }
 
@@ -64,28 +68,12 @@ impl Writer {
         // However this thread ends, nobody waits for it.
         let _end = EndsWhenDropped(waiting);
         let mut batch = Vec::new();
-        let mut receipts = Vec::new();
         while waiting.take(&mut batch) {
             self.gauges.commit_since_ms.store(monotonic_ms(), Ordering::Relaxed);
-            let outcome = self.commit(&batch, &mut receipts);
+            let outcome = self.commit(&batch);
             self.tell(committed);
-            let mut next_key = None;
-            let mut receipts = receipts.drain(..);
-            for message in batch.drain(..) {
-                let answer = match message {
-                    Message::Record { answer, .. } => answer,
-                    Message::Rekey(kek_id, key) => {
-                        next_key = Some((kek_id, key));
-                        continue;
-                    }
-                    Message::Retry => continue,
-                };
-                let receipt = receipts.next().filter(|_| outcome.is_ok());
-                if let Some(answer) = answer {
-                    // Whoever no longer waits has been told 503, or is gone: the record stands either way.
-                    let _ = answer.send(receipt.ok_or(AuditUnavailable));
-                }
-            }
+            let next_key = take_key(&mut batch);
+            self.answer(Answers { batch: std::mem::take(&mut batch), outcome });
             // After the answers: they do not wait for a new file.
             if let Some((kek_id, key)) = next_key.filter(|(kek_id, _)| *kek_id != self.kek_id) {
                 self.rekey(kek_id, key);
@@ -96,7 +84,7 @@ impl Writer {
             self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         }
         if let Some(segment) = &mut self.segment
-            && let Err(cause) = segment.cut()
+            && let Err(cause) = segment.end()
         {
             warn!(error = %cause, "the audit journal's last segment keeps its preallocated zeros");
         }
@@ -108,18 +96,30 @@ impl Writer {
         committed.send_if_modified(|told| std::mem::replace(told, last) != last);
     }
 
-    /// One write and one sync for the whole batch.
-    fn commit(&mut self, batch: &[Message], receipts: &mut Vec<Receipt>) -> Result<(), AuditUnavailable> {
+    /// Tells all of a batch what became of it.
+    ///
+    /// By a task where there is a runtime: those that are told run on its threads, and to wake them from there takes no lock and no call
+    /// of the system for each. The next commit begins meanwhile.
+    fn answer(&self, answers: Answers) {
+        match &self.runtime {
+            Some(runtime) => drop(runtime.spawn(async { answers.send() })),
+            None => answers.send(),
+        }
+    }
+
+    /// One write and one sync for the whole batch; a receipt for each record of it.
+    fn commit(&mut self, batch: &[Message]) -> Result<Vec<Receipt>, AuditUnavailable> {
         self.ensure_writable()?;
         let before = self.end.last();
         self.buffer.clear();
+        let mut receipts = Vec::with_capacity(batch.len());
         for message in batch {
             if let Message::Record { body, .. } = message {
                 receipts.push(self.end.append(body, &mut self.buffer));
             }
         }
         if receipts.is_empty() {
-            return Ok(());
+            return Ok(receipts);
         }
         let started = Instant::now();
         if let Err(cause) = self.write() {
@@ -130,7 +130,7 @@ impl Writer {
         self.gauges.commits.fetch_add(1, Ordering::Relaxed);
         self.gauges.records.fetch_add(receipts.len() as u64, Ordering::Relaxed);
         self.gauges.commit_time_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
-        Ok(())
+        Ok(receipts)
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -192,7 +192,9 @@ impl Writer {
             return Err(cause);
         }
         self.gauges.segment.store(segment.ordinal(), Ordering::Relaxed);
-        self.segment = Some(segment);
+        if let Some(ended) = self.segment.replace(segment) {
+            ended.sync_aside();
+        }
         Ok(())
     }
 
@@ -223,6 +225,36 @@ impl Writer {
         self.gauges.is_failing.store(true, Ordering::Relaxed);
         self.gauges.failures.fetch_add(1, Ordering::Relaxed);
         error!(error = %cause, dir = %self.settings.dir.display(), "the audit journal cannot be written: everything audited is refused");
+    }
+}
+
+/// A batch, and what became of it.
+struct Answers {
+    batch: Vec<Message>,
+    outcome: Result<Vec<Receipt>, AuditUnavailable>,
+}
+
+impl Answers {
+    fn send(self) {
+        let mut receipts = self.outcome.unwrap_or_default().into_iter();
+        for message in self.batch {
+            if let Message::Record { answer, .. } = message {
+                let receipt = receipts.next().ok_or(AuditUnavailable);
+                if let Some(answer) = answer {
+                    // Whoever no longer waits has been told 503, or is gone: the record stands either way.
+                    let _ = answer.send(receipt);
+                }
+            }
+        }
+    }
+}
+
+/// The last key that `batch` brings.
+fn take_key(batch: &mut [Message]) -> Option<(KekId, MacKey)> {
+    let message = batch.iter_mut().rfind(|message| matches!(message, Message::Rekey(..)))?;
+    match std::mem::replace(message, Message::Retry) {
+        Message::Rekey(kek_id, key) => Some((kek_id, key)),
+        Message::Record { .. } | Message::Retry => None,
     }
 }
 
