@@ -12,6 +12,7 @@ mod outside;
 mod policies;
 mod providers;
 mod sinks;
+mod slow_lane;
 mod status;
 mod threads;
 mod watch;

@@ -8,11 +8,11 @@ use std::io::{Read, Write};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use origan_codec_host::plugin::{CodeFor, CompileError, Compiler, compile, let_requests_go_first};
+use origan_codec_host::plugin::{CodeFor, CompileError, Compiler, Work, compile, let_requests_go_first};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::set_no_new_privs;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStdin, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::runtime::Handle;
 
 /// This program, even if its file has been replaced since it started.
@@ -21,8 +21,8 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 const COMMAND: [&str; 2] = ["compile-plugin", "--for"];
 /// Exit code of a compiler that will not have its component.
 const EXIT_REFUSED: u8 = 3;
-/// A tenth of what a thread that serves gets, where both want the same processor.
-const NICENESS: i32 = 10;
+/// As the thread that starts it.
+const NICENESS: i32 = 19;
 /// The compiler recurses; what it is given is capped, and this is plenty for it.
 const STACK_BYTES: usize = 16 << 20;
 /// Memory that it may write to. Python's interpreter, the largest guest that there is, takes a quarter of it.
@@ -50,18 +50,26 @@ impl Compiler for CompilerProcess {
     fn compile(&self, component: &[u8], code_for: CodeFor, deadline: Duration) -> Result<Vec<u8>, CompileError> {
         let component = component.to_vec();
         let (tell, told) = std::sync::mpsc::channel();
+        // Here, on a thread that lets requests go first: what it starts begins as it is, and what it costs to start it holds up nobody.
+        let child = {
+            let _runtime = self.runtime.enter();
+            started(code_for)?
+        };
         self.runtime.spawn(async move {
-            let compiled = tokio::time::timeout(deadline, compiled(&component, code_for));
+            let compiled = tokio::time::timeout(deadline, compiled(child, &component));
             let _ = tell.send(compiled.await.unwrap_or(Err(CompileError::Late(deadline))));
         });
         told.recv().unwrap_or_else(|_| Err(CompileError::NoCompiler("the service ends".into())))
     }
 }
 
-/// Dropped before it is done, it ends the compiler.
-async fn compiled(component: &[u8], code_for: CodeFor) -> Result<Vec<u8>, CompileError> {
-    let no_compiler = |error: std::io::Error| CompileError::NoCompiler(error.to_string());
-    let mut child = Command::new(THIS_PROGRAM)
+fn no_compiler(error: std::io::Error) -> CompileError {
+    CompileError::NoCompiler(error.to_string())
+}
+
+/// A compiler that waits for its component.
+fn started(code_for: CodeFor) -> Result<Child, CompileError> {
+    Command::new(THIS_PROGRAM)
         .args(COMMAND)
         .arg(code_for.name())
         .env_clear()
@@ -71,7 +79,11 @@ async fn compiled(component: &[u8], code_for: CodeFor) -> Result<Vec<u8>, Compil
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(no_compiler)?;
+        .map_err(no_compiler)
+}
+
+/// Dropped before it is done, it ends the compiler.
+async fn compiled(mut child: Child, component: &[u8]) -> Result<Vec<u8>, CompileError> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (code, said, ()) =
         tokio::try_join!(up_to(stdout, CODE_BYTES_MAX), up_to(stderr, SAID_BYTES_MAX), given(stdin, component),)
@@ -107,7 +119,7 @@ fn first_line(said: &[u8]) -> String {
 
 /// In the process that was started for it: the code of the component on stdin, to stdout.
 pub fn compile_stdin(code_for: CodeFor) -> anyhow::Result<ExitCode> {
-    let_requests_go_first(NICENESS);
+    let_requests_go_first(Work::Long, NICENESS);
     let mut component = Vec::new();
     std::io::stdin().lock().read_to_end(&mut component)?;
     let compiler = std::thread::Builder::new().stack_size(STACK_BYTES);

@@ -77,6 +77,11 @@ impl LoadError {
 }
 
 impl Found {
+    /// Bytes of the component.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.candidate.bytes.len()
+    }
+
     /// Reads the component, once: these bytes are hashed, checked and compiled.
     pub(super) fn read(dir: &Path, config: &ComponentConfig, limits: &Limits) -> Result<Self, LoadError> {
         let limits = Limits {

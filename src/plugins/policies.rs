@@ -1,31 +1,24 @@
 //! The policies that run.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::ScopedJoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use origan_codec_host::plugin::{
-    Decision, Engines, Fault, Limits, Lookups, PolicyPlugin, Query, let_requests_go_first,
-};
-use tokio::sync::Semaphore;
+use origan_codec_host::plugin::{Decision, Engines, Fault, Limits, Lookups, PolicyPlugin, Query};
 use tracing::{error, info};
 
 use super::Checked;
 use super::component::{Found, Key, LoadError};
+use super::slow_lane::SlowLane;
 use super::status::PluginStatus;
 use crate::config::{Config, PolicyConfig};
 use crate::policy::chain::{Chain, Evaluate, Policy, PolicyFigures};
 
 /// Good decisions after a missed deadline before a policy is trusted to be quick again.
 const PENALTY: u32 = 100;
-/// Of the thread of a slow policy: a tenth of what a thread that serves gets, where both want the same processor.
-const NICENESS: i32 = 10;
-/// How long a decision waits for its turn where policies are slow.
-const TURN_DEADLINE: Duration = Duration::from_millis(250);
 
 /// The policies that run, in their order.
 #[derive(Default)]
@@ -47,24 +40,30 @@ impl LoadedPolicies {
         let mut before: HashMap<String, Loaded> =
             self.loaded.drain(..).map(|loaded| (loaded.config.name.clone(), loaded)).collect();
         let dir = config.plugins_dir();
-        let loading = config.policies.iter().map(|policy| {
-            let before = before.remove(&policy.name);
-            let dir = &dir;
-            async move {
-                let (live, figures) = before.map_or_else(Default::default, |before| (before.live, before.figures));
-                let found = Found::read(dir, &policy.component(), &Limits::policy());
-                match admit(engines, found, live.as_ref()).await {
-                    Ok(admitted) => Loaded { config: policy.clone(), live: Some(admitted), figures, error: None },
-                    Err(why) => {
-                        let (code, text) = (why.code(), why.to_string());
-                        let stays = if live.is_some() { "the last good one stays" } else { "it denies" };
-                        error!(policy = policy.name, code, cause = text, stays, "a policy was not admitted");
-                        Loaded { config: policy.clone(), live, figures, error: Some((code, text)) }
-                    }
-                }
-            }
+        let found = config.policies.iter().map(|policy| {
+            let found = Found::read(&dir, &policy.component(), &Limits::policy());
+            (policy, before.remove(&policy.name), found)
         });
-        self.loaded = join_all(loading).await;
+        let mut found: Vec<_> = found.enumerate().collect();
+        // The largest are the first to be compiled: they take longest.
+        found.sort_by_key(|(_, (_, _, found))| Reverse(found.as_ref().map_or(0, Found::size_bytes)));
+        let loading = found.into_iter().map(async |(place, (policy, before, found))| {
+            let (live, figures) = before.map_or_else(Default::default, |before| (before.live, before.figures));
+            let config = policy.clone();
+            let loaded = match admit(engines, found, live.as_ref()).await {
+                Ok(admitted) => Loaded { config, live: Some(admitted), figures, error: None },
+                Err(why) => {
+                    let (code, text) = (why.code(), why.to_string());
+                    let stays = if live.is_some() { "the last good one stays" } else { "it denies" };
+                    error!(policy = policy.name, code, cause = text, stays, "a policy was not admitted");
+                    Loaded { config, live, figures, error: Some((code, text)) }
+                }
+            };
+            (place, loaded)
+        });
+        let mut loaded = join_all(loading).await;
+        loaded.sort_unstable_by_key(|(place, _)| *place);
+        self.loaded = loaded.into_iter().map(|(_, loaded)| loaded).collect();
         Chain::new(self.loaded.iter().map(Loaded::in_chain).collect(), config.plugins.default)
     }
 
@@ -112,7 +111,7 @@ async fn admit(
     let name = candidate.name.clone();
     let plugin = engines.admit_policy(candidate).await?;
     info!(policy = name, sha256 = %key.digest, snapshot = plugin.is_snapshotted(), "a policy goes live");
-    Ok((key, Arc::new(LivePolicy { plugin, penalty: AtomicU32::new(0), slow_turn: Semaphore::new(1) })))
+    Ok((key, Arc::new(LivePolicy::new(plugin))))
 }
 
 impl Loaded {
@@ -129,38 +128,21 @@ impl Loaded {
 }
 
 /// A policy that runs. Decisions are made where the request is served, for they take microseconds; those of a policy that has missed
-/// its deadline are made one at a time, beside the threads that serve, until it has been quick for a while.
+/// its deadline are made in its slow lane, until it has been quick for a while.
 struct LivePolicy {
-    plugin: PolicyPlugin,
+    plugin: Arc<PolicyPlugin>,
     penalty: AtomicU32,
-    slow_turn: Semaphore,
+    lane: SlowLane,
 }
 
 impl LivePolicy {
-    fn is_slow(&self) -> bool {
-        self.penalty.load(Ordering::Relaxed) > 0
+    fn new(plugin: PolicyPlugin) -> Self {
+        let plugin = Arc::new(plugin);
+        Self { lane: SlowLane::of(plugin.clone()), plugin, penalty: AtomicU32::new(0) }
     }
 
-    async fn evaluate_in_turn(&self, query: &Query<'_>) -> Result<Decision, Fault> {
-        let turn = tokio::time::timeout(TURN_DEADLINE, self.slow_turn.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(Fault::Busy) };
-        let handle = tokio::runtime::Handle::current();
-        // A thread for one decision: priority that was given away does not come back.
-        let decide = || {
-            let_requests_go_first(NICENESS);
-            handle.block_on(self.plugin.evaluate(query))
-        };
-        let decided = tokio::task::block_in_place(|| {
-            std::thread::scope(|scope| {
-                let thread = std::thread::Builder::new().name("slow-policy".into());
-                thread.spawn_scoped(scope, decide).map(ScopedJoinHandle::join)
-            })
-        });
-        match decided {
-            Ok(Ok(decided)) => decided,
-            Ok(Err(_)) => Err(Fault::Trap("the thread that decides panicked".into())),
-            Err(_) => Err(Fault::Busy),
-        }
+    fn is_slow(&self) -> bool {
+        self.penalty.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -173,7 +155,7 @@ impl Evaluate for LivePolicy {
     async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
         let outcome = match self.is_slow() {
             false => self.plugin.evaluate(query).await,
-            true => self.evaluate_in_turn(query).await,
+            true => self.lane.evaluate(query).await,
         };
         match &outcome {
             Err(Fault::Timeout(_)) => self.penalty.store(PENALTY, Ordering::Relaxed),

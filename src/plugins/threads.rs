@@ -1,7 +1,7 @@
 //! Threads of plugins that wait for networks: apart from those that serve requests.
 
 use anyhow::Context;
-use origan_codec_host::plugin::let_requests_go_first;
+use origan_codec_host::plugin::{Work, let_requests_go_first};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -17,7 +17,7 @@ impl Threads {
             .on_thread_start(move || {
                 // Whom a request waits for gives way to nobody.
                 if nice > 0 {
-                    let_requests_go_first(nice);
+                    let_requests_go_first(Work::Bursts, nice);
                 }
             })
             .enable_all()

@@ -6,6 +6,7 @@
 mod clock;
 
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -17,8 +18,9 @@ use super::code::{CodeCache, CodeFor, Compiler, NoCache};
 use super::limits::CORE_INSTANCES_MAX;
 pub(super) use clock::{AtWork, Clock, TICK};
 
-/// Plugins that are compiled at once.
-const ADMISSIONS_MAX: usize = 4;
+/// Plugins that are compiled at once: as many as there are processors, within these. Each has one for itself then, and the largest, which
+/// come first, do not wait for what is quickly done.
+const ADMISSIONS: RangeInclusive<usize> = 2..=4;
 /// Instances of policies at once, at the least: a decision holds a thread, and there are few of those.
 const POLICY_INSTANCES_MIN: u32 = 64;
 /// Frames of a guest's stack that are looked at after a trap.
@@ -67,7 +69,8 @@ impl Engines {
         let (sinks, snapshots) = (make(&config(CodeFor::Calls))?, make(&config(CodeFor::Snapshots))?);
         let clock = Clock::start([policies.weak(), sinks.weak(), snapshots.weak()]);
         let clock = clock.map_err(|error| EnginesError(error.to_string()))?;
-        let admissions = Arc::new(Semaphore::new(ADMISSIONS_MAX));
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let admissions = Arc::new(Semaphore::new(processors.clamp(*ADMISSIONS.start(), *ADMISSIONS.end())));
         Ok(Self { policies, sinks, snapshots, code, compiler, admissions, clock })
     }
 

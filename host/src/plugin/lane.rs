@@ -1,23 +1,41 @@
 //! Threads that let requests go first: compilers, sinks, policies that have shown to be slow.
 //!
 //! A weight alone (`nice`) says how much of a processor a thread gets, not how soon it makes room: the kernel lets whoever runs end its
-//! slice, 2.8 ms by default, and a request that woke up meanwhile waits for that long. So these threads ask for the shortest slice too.
+//! slice, 2.8 ms by default, and looks at slices that have ended no more often than every 4 ms. So what such a thread asks for is its slice.
 
-/// Nanoseconds after which such a thread makes room: the shortest slice that Linux grants.
-const SLICE_NS: u64 = 100_000;
+use std::time::Duration;
 
-/// From now on, whoever else wants this thread's processor gets it within a tenth of a millisecond, and `niceness` (0 to 19) says how
-/// little of it is left for this thread. On Linux before 6.12 only the latter. Cannot be taken back without privileges.
+/// How a thread that lets requests go first works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Now and then, for moments. Gets the shortest slice that Linux grants: its turn comes soon, and is over soon.
+    Bursts,
+    /// For as long as it is let. Gets the longest: whoever wakes up has a shorter one, and has the processor at once, in the middle of it.
+    Long,
+}
+
+impl Work {
+    fn slice_ns(self) -> u64 {
+        match self {
+            Self::Bursts => 100_000,
+            Self::Long => 100_000_000,
+        }
+    }
+}
+
+/// From now on, whoever else wants this thread's processor gets it, and `niceness` (0 to 19) says how little of it is left for this
+/// thread where others never have enough. On Linux before 6.12 only the latter. Cannot be taken back without privileges; threads and
+/// processes that this one starts begin with it.
 ///
 /// Source: `sched_setattr(2)`; the kernel's `Documentation/scheduler/sched-eevdf.rst`.
-pub fn let_requests_go_first(niceness: i32) {
+pub fn let_requests_go_first(work: Work, niceness: i32) {
     let attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
         sched_policy: libc::SCHED_OTHER as u32,
         sched_flags: 0,
         sched_nice: niceness,
         sched_priority: 0,
-        sched_runtime: SLICE_NS,
+        sched_runtime: work.slice_ns(),
         sched_deadline: 0,
         sched_period: 0,
     };
@@ -27,4 +45,6 @@ pub fn let_requests_go_first(niceness: i32) {
     if done != 0 {
         let _ = rustix::process::nice(niceness);
     }
+    // The slice that a thread is in keeps the end that it began with. A sleep, however short, ends it.
+    std::thread::sleep(Duration::from_nanos(1));
 }

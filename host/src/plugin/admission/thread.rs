@@ -4,13 +4,13 @@ use tokio::sync::oneshot;
 
 use super::error::AdmissionError;
 use crate::plugin::engine::Engines;
-use crate::plugin::lane::let_requests_go_first;
+use crate::plugin::lane::{Work, let_requests_go_first};
 use crate::plugin::limits::Limits;
 
 /// The parser and the compiler recurse; what they are given is capped (`scan`), and this is plenty for it.
 const THREAD_STACK_BYTES: usize = 16 << 20;
-/// A tenth of what a thread that serves gets, where both want the same processor.
-const NICENESS: i32 = 10;
+/// A reload can wait.
+const NICENESS: i32 = 19;
 
 impl Engines {
     /// Runs what blocks on a thread of its own, and waits for it no longer than a compilation and a `configure` may take. What is left
@@ -29,7 +29,7 @@ impl Engines {
         let thread = std::thread::Builder::new().name("plugin-admission".into()).stack_size(THREAD_STACK_BYTES);
         let spawned = thread.spawn(move || {
             let _place = place;
-            let_requests_go_first(NICENESS);
+            let_requests_go_first(Work::Long, NICENESS);
             drop(tell.send(work()));
         });
         spawned.map_err(|error| AdmissionError::Thread(error.to_string()))?;

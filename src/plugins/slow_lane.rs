@@ -1,0 +1,77 @@
+//! Where a policy that has shown to be slow decides: one decision at a time, on a thread of its own, beside those that serve.
+//!
+//! The thread stays: one for each decision would begin each of them with what a new thread gets, and hold up a request for as long.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use origan_codec_host::plugin::{Decision, Fault, HeldQuery, PolicyPlugin, Query, Work, let_requests_go_first};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// How long a decision waits for its turn.
+const TURN_DEADLINE: Duration = Duration::from_millis(250);
+
+/// Of its thread: a tenth of what a thread that serves gets, where both never have enough. A request waits for it.
+const NICENESS: i32 = 10;
+
+/// One policy's.
+pub(super) struct SlowLane {
+    plugin: Arc<PolicyPlugin>,
+    turn: Arc<Semaphore>,
+    /// To its thread, once there is one.
+    thread: Mutex<Option<Sender<Asked>>>,
+}
+
+/// For the thread. Whose turn it is, it keeps until it has decided, even if nobody waits any more.
+struct Asked {
+    query: HeldQuery,
+    tell: oneshot::Sender<Result<Decision, Fault>>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl SlowLane {
+    pub(super) fn of(plugin: Arc<PolicyPlugin>) -> Self {
+        Self { plugin, turn: Arc::new(Semaphore::new(1)), thread: Mutex::default() }
+    }
+
+    pub(super) async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
+        let turn = tokio::time::timeout(TURN_DEADLINE, self.turn.clone().acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(Fault::Busy) };
+        let (tell, told) = oneshot::channel();
+        self.ask(Asked { query: query.into(), tell, _turn: turn })?;
+        told.await.unwrap_or_else(|_| Err(Fault::Trap("the thread that decides panicked".into())))
+    }
+
+    /// Whose thread has panicked gets another one.
+    fn ask(&self, asked: Asked) -> Result<(), Fault> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = match &*thread {
+            None => asked,
+            Some(sender) => match sender.send(asked) {
+                Ok(()) => return Ok(()),
+                Err(unsent) => unsent.0,
+            },
+        };
+        let (sender, receiver) = channel();
+        let (plugin, runtime) = (self.plugin.clone(), Handle::current());
+        let spawned = std::thread::Builder::new()
+            .name("slow-policy".into())
+            .spawn(move || decide_all(&receiver, &plugin, &runtime));
+        spawned.map_err(|_| Fault::Busy)?;
+        sender.send(asked).map_err(|_| Fault::Busy)?;
+        *thread = Some(sender);
+        Ok(())
+    }
+}
+
+/// Until the policy is let go.
+fn decide_all(asked: &Receiver<Asked>, plugin: &PolicyPlugin, runtime: &Handle) {
+    let_requests_go_first(Work::Long, NICENESS);
+    while let Ok(Asked { query, tell, _turn }) = asked.recv() {
+        if !tell.is_closed() {
+            let _ = tell.send(query.with(|query| runtime.block_on(plugin.evaluate(query))));
+        }
+    }
+}
