@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use futures_util::future::join;
 use origan_codec_host::plugin::{CodeCache, Compiler, Engines, NoCache};
 use tokio::sync::{Mutex, Notify};
 use tracing::{info, warn};
@@ -230,9 +231,17 @@ impl Plugins {
     /// First of all: sinks are lent the credentials that are set up here.
     async fn follow_policies_and_providers(&self, state: &mut State, config: &Config) {
         state.config = Some(config.clone());
-        let State { policies, providers, credentials, .. } = state;
-        self.policies.publish(policies.follow(&self.engines, config).await);
+        let State { policies, providers, credentials, outputs, sinks, journal, .. } = state;
         credentials.follow(config);
+        let preparing = async {
+            if journal.is_none() {
+                outputs.follow(config);
+                sinks.prepare(&self.engines, config, Reached { outputs, credentials });
+            }
+        };
+        // In this order: nobody is answered before the policies stand, so they are the first to be compiled.
+        let (chain, ()) = join(policies.follow(&self.engines, config), preparing).await;
+        self.policies.publish(chain);
         self.providers.publish(providers.follow(&self.engines, config, credentials).await);
     }
 

@@ -35,6 +35,15 @@ const ORDERS_WAITING: usize = 4;
 #[derive(Default)]
 pub(super) struct RunningSinks {
     running: Vec<Running>,
+    /// Before there is a journal: what is being admitted, by name.
+    prepared: HashMap<String, Prepared>,
+}
+
+/// A sink that is admitted while nothing can be carried away yet.
+struct Prepared {
+    key: Key,
+    reach: String,
+    admission: JoinHandle<Result<LiveSink, LoadError>>,
 }
 
 /// What sinks may be granted.
@@ -60,6 +69,19 @@ struct Live {
 }
 
 impl RunningSinks {
+    /// Begins to admit what `config` says: at a start, beside the policies, so that sinks are at hand when the journal is.
+    pub(super) fn prepare(&mut self, engines: &Arc<Engines>, config: &Config, reached: Reached<'_>) {
+        for sink in &config.sinks {
+            // What fails here is told when it is to go live.
+            let Ok(found) = Found::read(&config.plugins_dir(), &sink.component(), &Limits::sink()) else { continue };
+            let Ok(outside) = granted_to_sink(sink, reached.outputs, reached.credentials) else { continue };
+            let (key, engines) = (found.key.clone(), engines.clone());
+            let admission = tokio::spawn(async move { admit(&engines, Arc::new(outside), found).await });
+            let prepared = Prepared { key, reach: sink_reach(config, sink), admission };
+            self.prepared.insert(sink.name.clone(), prepared);
+        }
+    }
+
     /// Starts, replaces and ends what `config` says.
     pub(super) async fn follow(
         &mut self,
@@ -71,12 +93,13 @@ impl RunningSinks {
     ) {
         let mut before: HashMap<String, Running> =
             self.running.drain(..).map(|running| (running.config.name.clone(), running)).collect();
+        let mut prepared = std::mem::take(&mut self.prepared);
         let following = config.sinks.iter().map(|sink| {
-            let before = before.remove(&sink.name);
+            let (before, prepared) = (before.remove(&sink.name), prepared.remove(&sink.name));
             async move {
                 let mut running = before.unwrap_or_else(|| Running::new(sink));
                 running.config = sink.clone();
-                let outcome = running.follow(engines, runtime, config, reached, journal).await;
+                let outcome = running.follow(engines, runtime, config, reached, prepared, journal).await;
                 running.error = outcome.err().map(|why| {
                     let (code, text) = (why.code(), why.to_string());
                     let stays = if running.live.is_some() { "the last good one stays" } else { "nothing is delivered" };
@@ -129,7 +152,8 @@ pub(super) async fn check(engines: &Arc<Engines>, config: &Config, reached: Reac
         let outcome = async {
             let found = Found::read(&config.plugins_dir(), &sink.component(), &Limits::sink())?;
             let digest = found.key.digest;
-            admit(engines, sink, reached, found).await?;
+            let outside = granted_to_sink(sink, reached.outputs, reached.credentials)?;
+            admit(engines, Arc::new(outside), found).await?;
             Ok::<_, LoadError>(digest.to_string())
         };
         let outcome = outcome.await.map_err(|error| error.to_string());
@@ -138,13 +162,7 @@ pub(super) async fn check(engines: &Arc<Engines>, config: &Config, reached: Reac
     join_all(checking).await
 }
 
-async fn admit(
-    engines: &Arc<Engines>,
-    sink: &SinkConfig,
-    reached: Reached<'_>,
-    found: Found,
-) -> Result<LiveSink, LoadError> {
-    let outside = Arc::new(granted_to_sink(sink, reached.outputs, reached.credentials)?);
+async fn admit(engines: &Arc<Engines>, outside: Arc<Granted>, found: Found) -> Result<LiveSink, LoadError> {
     let (http, lines) = (outside.has_http(), outside.has_lines());
     let plugin = engines.admit_sink(found.candidate, outside.clone(), http, lines).await?;
     Ok(LiveSink { plugin, outside })
@@ -162,6 +180,7 @@ impl Running {
         runtime: &Threads,
         config: &Config,
         reached: Reached<'_>,
+        prepared: Option<Prepared>,
         journal: &Arc<Journal>,
     ) -> Result<(), LoadError> {
         let found = Found::read(&config.plugins_dir(), &self.config.component(), &Limits::sink())?;
@@ -175,7 +194,18 @@ impl Running {
         if self.live.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        let plugin = admit(engines, &self.config, reached, found).await?;
+        let prepared = prepared.filter(|prepared| (&prepared.key, &prepared.reach) == (&wanted.key, &wanted.reach));
+        let prepared = match prepared {
+            Some(prepared) => prepared.admission.await.ok(),
+            None => None,
+        };
+        let plugin = match prepared {
+            Some(admitted) => admitted?,
+            None => {
+                let outside = granted_to_sink(&self.config, reached.outputs, reached.credentials)?;
+                admit(engines, Arc::new(outside), found).await?
+            }
+        };
         if self.delivery.is_none() {
             self.delivery = Some(self.begin(runtime, config, journal)?);
         }
