@@ -18,6 +18,15 @@ pub(crate) const CONNECTIONS: u32 = 64;
 /// Between the start of the threads and the first call.
 const HEAD_START: Duration = Duration::from_millis(50);
 
+/// Who has a processor first, where both want it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// Neither: at rates that take much of the machine, a caller that always goes first would be measured instead of the service.
+    Fair,
+    /// Who calls, where that is little beside what is measured: what a neighbour takes of the service's time, and not of the clock's.
+    First,
+}
+
 /// What a load came to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
@@ -35,6 +44,7 @@ pub(crate) fn run(
     body: &str,
     per_second: f64,
     duration: Duration,
+    clock: Clock,
 ) -> anyhow::Result<Times> {
     ensure!(per_second > 0.0, "no pace");
     let every = Duration::from_secs_f64(f64::from(CONNECTIONS) / per_second);
@@ -43,7 +53,9 @@ pub(crate) fn run(
         let threads = (0..CONNECTIONS).map(|index| {
             let first = start + every.mul_f64(f64::from(index) / f64::from(CONNECTIONS));
             scope.spawn(move || {
-                go_first();
+                if clock == Clock::First {
+                    go_first();
+                }
                 one_connection(client, call, body, first, every, start + duration)
             })
         });
@@ -113,8 +125,7 @@ pub(crate) fn wake_in_time() {
     let _ = std::fs::write("/proc/self/timerslack_ns", "1");
 }
 
-/// From now on, this thread has a processor as soon as it wants one: what a neighbour takes of the service's time is measured, and not what
-/// it takes of the clock's.
+/// From now on, this thread has a processor as soon as it wants one.
 fn go_first() {
     let attributes = libc::sched_param { sched_priority: 1 };
     // SAFETY: the kernel reads one structure that lives until the call returns; 0 is the calling thread.

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::client::block_on;
 use crate::figures::{Samples, number};
 use crate::launches::{Launch, policies};
-use crate::paced;
+use crate::paced::{self, Clock};
 use crate::report::{Report, Row};
 use crate::server::Server;
 use crate::setting::Setting;
@@ -68,12 +68,13 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> 
     }
     let (body, changes) = (body.to_string(), AtomicU64::new(0));
     for server in servers.iter().filter(|_| !setting.quick) {
-        paced::run(&server.client, "/decrypt-value", &body, per_second, setting.each)?;
+        paced::run(&server.client, "/decrypt-value", &body, per_second, setting.each, Clock::First)?;
     }
     let mut all = vec![(Samples::default(), Samples::default()); ALL.len()];
     for _ in 0..setting.pairs {
         for (index, ((p50, p99), server)) in all.iter_mut().zip(&servers).enumerate() {
-            let call = || paced::run(&server.client, "/decrypt-value", &body, per_second, setting.each * 2);
+            let call =
+                || paced::run(&server.client, "/decrypt-value", &body, per_second, setting.each * 2, Clock::First);
             let times = match index {
                 2 => beside(|ends| reload(server, ends, &changes), call)?,
                 3 => beside(|ends| attack(server, ends), call)?,

@@ -4,7 +4,7 @@
 use super::calls::{DECRYPT_VALUE, load};
 use crate::figures::{Samples, number};
 use crate::launches::{ECHO_FSYNC, FSYNC_TWO, Launch};
-use crate::paced;
+use crate::paced::{self, Clock};
 use crate::report::{Report, Row};
 use crate::server::Server;
 use crate::setting::Setting;
@@ -31,12 +31,12 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> 
     };
     let body = body.to_string();
     for server in servers.iter().filter(|_| !setting.quick) {
-        paced::run(&server.client, "/decrypt-value", &body, maximal / 2.0, setting.each)?;
+        paced::run(&server.client, "/decrypt-value", &body, maximal / 2.0, setting.each, Clock::Fair)?;
     }
     let mut all = vec![(Samples::default(), Samples::default(), 0); servers.len()];
     for _ in 0..setting.pairs {
         for ((p50, p99, calls), server) in all.iter_mut().zip(&servers) {
-            let times = paced::run(&server.client, "/decrypt-value", &body, maximal / 2.0, setting.each)?;
+            let times = paced::run(&server.client, "/decrypt-value", &body, maximal / 2.0, setting.each, Clock::Fair)?;
             p50.0.push(times.p50_us);
             p99.0.push(times.p99_us);
             *calls += times.calls;
