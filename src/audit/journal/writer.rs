@@ -99,11 +99,11 @@ impl Writer {
     /// Tells all of a batch what became of it.
     ///
     /// By a task where there is a runtime: those that are told run on its threads, and to wake them from there takes no lock and no call
-    /// of the system for each. The next commit begins meanwhile.
+    /// of the system for each. The next commit begins meanwhile. Whoever waits alone is woken at once.
     fn answer(&self, answers: Answers) {
         match &self.runtime {
-            Some(runtime) => drop(runtime.spawn(async { answers.send() })),
-            None => answers.send(),
+            Some(runtime) if answers.batch.len() > 1 => drop(runtime.spawn(async { answers.send() })),
+            _ => answers.send(),
         }
     }
 
