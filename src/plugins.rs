@@ -230,11 +230,12 @@ impl Plugins {
 
     /// First of all: sinks are lent the credentials that are set up here.
     async fn follow_policies_and_providers(&self, state: &mut State, config: &Config) {
-        state.config = Some(config.clone());
-        let State { policies, providers, credentials, outputs, sinks, journal, .. } = state;
+        let is_first = state.config.replace(config.clone()).is_none();
+        let State { policies, providers, credentials, outputs, sinks, .. } = state;
         credentials.follow(config);
         let preparing = async {
-            if journal.is_none() {
+            // Once: what is tried again until there is a journal would be compiled again each time.
+            if is_first {
                 outputs.follow(config);
                 sinks.prepare(&self.engines, config, Reached { outputs, credentials });
             }

@@ -22,7 +22,7 @@ const COMMAND: [&str; 2] = ["compile-plugin", "--for"];
 /// Exit code of a compiler that will not have its component.
 const EXIT_REFUSED: u8 = 3;
 /// As the thread that starts it.
-const NICENESS: i32 = 19;
+const NICENESS: i32 = 15;
 /// The compiler recurses; what it is given is capped, and this is plenty for it.
 const STACK_BYTES: usize = 16 << 20;
 /// Memory that it may write to. Python's interpreter, the largest guest that there is, takes a quarter of it.

@@ -9,14 +9,19 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
-use tracing::warn;
 
 /// How far ahead of the records the file is filled with zeros: as much again as there is, within these. A commit waits for the filling:
 /// for 256 KB 0.3 ms, for 4 MB 20 ms, which at 10,000 records a second every hundredth of them would meet.
 const PREALLOCATED_BYTES_MIN: u64 = 64 << 10;
 const PREALLOCATED_BYTES_MAX: u64 = 256 << 10;
+
+/// Without fsync, so much is left to the operating system before it is asked to write it: at the end of a segment of 32 MiB, answers would
+/// wait 20 ms for all of it.
+const SYNC_BEHIND_BYTES: u64 = 2 << 20;
 
 /// The highest number that a segment can have: ten digits.
 pub(super) const ORDINAL_MAX: u64 = 9_999_999_999;
@@ -43,6 +48,9 @@ pub(super) struct Segment {
     durable_len: u64,
     /// Bytes the file is long.
     file_len: u64,
+    /// Without fsync: how long it was when a sync behind the answers began, and whether one is at work.
+    sync_begun_at: u64,
+    is_syncing: Arc<AtomicBool>,
 }
 
 impl Segment {
@@ -53,7 +61,17 @@ impl Segment {
             File::open(dir).and_then(|dir| dir.sync_all()).inspect_err(|_| drop(std::fs::remove_file(&path)))?;
         }
         let preallocates = durability == Durability::Fsync;
-        Ok(Self { file, path, ordinal, durability, preallocates, durable_len: 0, file_len: 0 })
+        Ok(Self {
+            file,
+            path,
+            ordinal,
+            durability,
+            preallocates,
+            durable_len: 0,
+            file_len: 0,
+            sync_begun_at: 0,
+            is_syncing: Arc::default(),
+        })
     }
 
     pub(super) fn ordinal(&self) -> u64 {
@@ -74,8 +92,9 @@ impl Segment {
         }
         self.file.write_all_at(bytes, self.durable_len)?;
         self.file_len = self.file_len.max(end);
-        if self.durability == Durability::Fsync {
-            self.file.sync_data()?;
+        match self.durability {
+            Durability::Fsync => self.file.sync_data()?,
+            Durability::Os => self.sync_behind(end),
         }
         self.durable_len = end;
         Ok(())
@@ -85,30 +104,27 @@ impl Segment {
     pub(super) fn cut(&mut self) -> io::Result<()> {
         self.file.set_len(self.durable_len)?;
         self.file_len = self.durable_len;
-        match self.durability {
-            Durability::Fsync => self.file.sync_all(),
-            Durability::Os => Ok(()),
-        }
-    }
-
-    /// The same at the end of all: on the disk, whatever its durability.
-    pub(super) fn end(&mut self) -> io::Result<()> {
-        self.cut()?;
         self.file.sync_all()
     }
 
-    /// Once another one grows: brings to the disk what was left to the operating system, so that a crash of the machine costs two segments
-    /// at the most. Nobody waits for it: that takes tens of milliseconds.
-    pub(super) fn sync_aside(self) {
-        if self.durability == Durability::Os {
+    /// Once so much has been left to the operating system: has it begin to write that, so that little is left to wait for where the segment
+    /// ends. Only the last segment may be torn by a crash of the machine, so that end waits.
+    fn sync_behind(&mut self, end: u64) {
+        if end < self.sync_begun_at + SYNC_BEHIND_BYTES || self.is_syncing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.sync_begun_at = end;
+        let is_syncing = self.is_syncing.clone();
+        let begun = self.file.try_clone().and_then(|file| {
             let sync = move || {
-                if let Err(cause) = self.file.sync_all() {
-                    warn!(error = %cause, segment = %self.path.display(), "a segment of the audit journal that ended is not on the disk");
-                }
+                // Whether it succeeds shows where the segment ends.
+                let _ = file.sync_data();
+                is_syncing.store(false, Ordering::Relaxed);
             };
-            if let Err(cause) = std::thread::Builder::new().name("journal-sync".into()).spawn(sync) {
-                warn!(error = %cause, "no thread to sync a segment of the audit journal");
-            }
+            std::thread::Builder::new().name("journal-sync".into()).spawn(sync)
+        });
+        if begun.is_err() {
+            self.is_syncing.store(false, Ordering::Relaxed);
         }
     }
 

@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -12,13 +11,10 @@ use tracing::{error, info};
 
 use super::Checked;
 use super::component::{Found, Key, LoadError};
-use super::slow_lane::SlowLane;
+use super::slow_lane::{SlowLane, Slowness};
 use super::status::PluginStatus;
 use crate::config::{Config, PolicyConfig};
 use crate::policy::chain::{Chain, Evaluate, Policy, PolicyFigures};
-
-/// Good decisions after a missed deadline before a policy is trusted to be quick again.
-const PENALTY: u32 = 100;
 
 /// The policies that run, in their order.
 #[derive(Default)]
@@ -74,7 +70,7 @@ impl LoadedPolicies {
             error: loaded.error.clone(),
             policy: Some((loaded.config.mode, loaded.figures.clone())),
             is_snapshotted: loaded.live.as_ref().map(|(_, live)| live.plugin.is_snapshotted()),
-            is_slow: loaded.live.as_ref().is_some_and(|(_, live)| live.is_slow()),
+            is_slow: loaded.live.as_ref().is_some_and(|(_, live)| live.slowness.is_slow()),
             log_dropped: loaded.live.as_ref().map_or(0, |(_, live)| live.plugin.log().dropped()),
             sink: None,
             provider: None,
@@ -131,18 +127,14 @@ impl Loaded {
 /// its deadline are made in its slow lane, until it has been quick for a while.
 struct LivePolicy {
     plugin: Arc<PolicyPlugin>,
-    penalty: AtomicU32,
+    slowness: Arc<Slowness>,
     lane: SlowLane,
 }
 
 impl LivePolicy {
     fn new(plugin: PolicyPlugin) -> Self {
-        let plugin = Arc::new(plugin);
-        Self { lane: SlowLane::of(plugin.clone()), plugin, penalty: AtomicU32::new(0) }
-    }
-
-    fn is_slow(&self) -> bool {
-        self.penalty.load(Ordering::Relaxed) > 0
+        let (plugin, slowness) = (Arc::new(plugin), Arc::<Slowness>::default());
+        Self { lane: SlowLane::of(plugin.clone(), slowness.clone()), plugin, slowness }
     }
 }
 
@@ -153,17 +145,11 @@ impl Evaluate for LivePolicy {
     }
 
     async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
-        let outcome = match self.is_slow() {
-            false => self.plugin.evaluate(query).await,
-            true => self.lane.evaluate(query).await,
-        };
-        match &outcome {
-            Err(Fault::Timeout(_)) => self.penalty.store(PENALTY, Ordering::Relaxed),
-            Ok(_) if self.is_slow() => {
-                let _ = self.penalty.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-            }
-            _ => {}
+        if self.slowness.is_slow() {
+            return self.lane.evaluate(query).await;
         }
+        let outcome = self.plugin.evaluate(query).await;
+        self.slowness.learn(&outcome);
         outcome
     }
 }

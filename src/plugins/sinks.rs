@@ -196,11 +196,12 @@ impl Running {
         }
         let prepared = prepared.filter(|prepared| (&prepared.key, &prepared.reach) == (&wanted.key, &wanted.reach));
         let prepared = match prepared {
-            Some(prepared) => prepared.admission.await.ok(),
+            Some(prepared) => prepared.admission.await.ok().and_then(Result::ok),
             None => None,
         };
         let plugin = match prepared {
-            Some(admitted) => admitted?,
+            Some(admitted) => admitted,
+            // Or what was wrong then may have passed.
             None => {
                 let outside = granted_to_sink(&self.config, reached.outputs, reached.credentials)?;
                 admit(engines, Arc::new(outside), found).await?

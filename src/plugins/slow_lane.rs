@@ -2,6 +2,7 @@
 //!
 //! The thread stays: one for each decision would begin each of them with what a new thread gets, and hold up a request for as long.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,9 +17,34 @@ const TURN_DEADLINE: Duration = Duration::from_millis(250);
 /// Of its thread: a tenth of what a thread that serves gets, where both never have enough. A request waits for it.
 const NICENESS: i32 = 10;
 
+/// Good decisions after a missed deadline before a policy is trusted to be quick again.
+const PENALTY: u32 = 100;
+
+/// Whether a policy has shown to be slow.
+#[derive(Debug, Default)]
+pub(super) struct Slowness(AtomicU32);
+
+impl Slowness {
+    pub(super) fn is_slow(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// From one more decision.
+    pub(super) fn learn(&self, outcome: &Result<Decision, Fault>) {
+        match outcome {
+            Err(Fault::Timeout(_)) => self.0.store(PENALTY, Ordering::Relaxed),
+            Ok(_) if self.is_slow() => {
+                let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// One policy's.
 pub(super) struct SlowLane {
     plugin: Arc<PolicyPlugin>,
+    slowness: Arc<Slowness>,
     turn: Arc<Semaphore>,
     /// To its thread, once there is one.
     thread: Mutex<Option<Sender<Asked>>>,
@@ -32,8 +58,8 @@ struct Asked {
 }
 
 impl SlowLane {
-    pub(super) fn of(plugin: Arc<PolicyPlugin>) -> Self {
-        Self { plugin, turn: Arc::new(Semaphore::new(1)), thread: Mutex::default() }
+    pub(super) fn of(plugin: Arc<PolicyPlugin>, slowness: Arc<Slowness>) -> Self {
+        Self { plugin, slowness, turn: Arc::new(Semaphore::new(1)), thread: Mutex::default() }
     }
 
     pub(super) async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
@@ -55,10 +81,10 @@ impl SlowLane {
             },
         };
         let (sender, receiver) = channel();
-        let (plugin, runtime) = (self.plugin.clone(), Handle::current());
+        let (plugin, slowness, runtime) = (self.plugin.clone(), self.slowness.clone(), Handle::current());
         let spawned = std::thread::Builder::new()
             .name("slow-policy".into())
-            .spawn(move || decide_all(&receiver, &plugin, &runtime));
+            .spawn(move || decide_all(&receiver, &plugin, &slowness, &runtime));
         spawned.map_err(|_| Fault::Busy)?;
         sender.send(asked).map_err(|_| Fault::Busy)?;
         *thread = Some(sender);
@@ -66,12 +92,14 @@ impl SlowLane {
     }
 }
 
-/// Until the policy is let go.
-fn decide_all(asked: &Receiver<Asked>, plugin: &PolicyPlugin, runtime: &Handle) {
+/// Until the policy is let go. How long it took counts, even if nobody waits any more.
+fn decide_all(asked: &Receiver<Asked>, plugin: &PolicyPlugin, slowness: &Slowness, runtime: &Handle) {
     let_requests_go_first(Work::Long, NICENESS);
     while let Ok(Asked { query, tell, _turn }) = asked.recv() {
         if !tell.is_closed() {
-            let _ = tell.send(query.with(|query| runtime.block_on(plugin.evaluate(query))));
+            let outcome = query.with(|query| runtime.block_on(plugin.evaluate(query)));
+            slowness.learn(&outcome);
+            let _ = tell.send(outcome);
         }
     }
 }

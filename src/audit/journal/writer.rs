@@ -84,7 +84,7 @@ impl Writer {
             self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         }
         if let Some(segment) = &mut self.segment
-            && let Err(cause) = segment.end()
+            && let Err(cause) = segment.cut()
         {
             warn!(error = %cause, "the audit journal's last segment keeps its preallocated zeros");
         }
@@ -192,9 +192,7 @@ impl Writer {
             return Err(cause);
         }
         self.gauges.segment.store(segment.ordinal(), Ordering::Relaxed);
-        if let Some(ended) = self.segment.replace(segment) {
-            ended.sync_aside();
-        }
+        self.segment = Some(segment);
         Ok(())
     }
 
