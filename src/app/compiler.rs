@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use origan_codec_host::plugin::{CodeFor, CompileError, Compiler, Work, compile, let_requests_go_first};
+use origan_codec_host::plugin::{CodeFor, CompileError, Compiler, compile};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::set_no_new_privs;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -21,8 +21,6 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 const COMMAND: [&str; 2] = ["compile-plugin", "--for"];
 /// Exit code of a compiler that will not have its component.
 const EXIT_REFUSED: u8 = 3;
-/// As the thread that starts it.
-const NICENESS: i32 = 15;
 /// The compiler recurses; what it is given is capped, and this is plenty for it.
 const STACK_BYTES: usize = 16 << 20;
 /// Memory that it may write to. Python's interpreter, the largest guest that there is, takes a quarter of it.
@@ -117,9 +115,9 @@ fn first_line(said: &[u8]) -> String {
     said.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect()
 }
 
-/// In the process that was started for it: the code of the component on stdin, to stdout.
+/// In the process that was started for it: the code of the component on stdin, to stdout. It lets requests go first as the thread does that
+/// has started it.
 pub fn compile_stdin(code_for: CodeFor) -> anyhow::Result<ExitCode> {
-    let_requests_go_first(Work::Long, NICENESS);
     let mut component = Vec::new();
     std::io::stdin().lock().read_to_end(&mut component)?;
     let compiler = std::thread::Builder::new().stack_size(STACK_BYTES);

@@ -74,10 +74,9 @@ impl RunningSinks {
         for sink in &config.sinks {
             // What fails here is told when it is to go live.
             let Ok(found) = Found::read(&config.plugins_dir(), &sink.component(), &Limits::sink()) else { continue };
-            let Ok(outside) = granted_to_sink(sink, reached.outputs, reached.credentials) else { continue };
-            let (key, engines) = (found.key.clone(), engines.clone());
-            let admission = tokio::spawn(async move { admit(&engines, Arc::new(outside), found).await });
-            let prepared = Prepared { key, reach: sink_reach(config, sink), admission };
+            let key = found.key.clone();
+            let Ok(admission) = admit(engines, sink, reached, found) else { continue };
+            let prepared = Prepared { key, reach: sink_reach(config, sink), admission: tokio::spawn(admission) };
             self.prepared.insert(sink.name.clone(), prepared);
         }
     }
@@ -152,8 +151,7 @@ pub(super) async fn check(engines: &Arc<Engines>, config: &Config, reached: Reac
         let outcome = async {
             let found = Found::read(&config.plugins_dir(), &sink.component(), &Limits::sink())?;
             let digest = found.key.digest;
-            let outside = granted_to_sink(sink, reached.outputs, reached.credentials)?;
-            admit(engines, Arc::new(outside), found).await?;
+            admit(engines, sink, reached, found)?.await?;
             Ok::<_, LoadError>(digest.to_string())
         };
         let outcome = outcome.await.map_err(|error| error.to_string());
@@ -162,10 +160,30 @@ pub(super) async fn check(engines: &Arc<Engines>, config: &Config, reached: Reac
     join_all(checking).await
 }
 
-async fn admit(engines: &Arc<Engines>, outside: Arc<Granted>, found: Found) -> Result<LiveSink, LoadError> {
+/// Grants what `sink` asks for; the rest of its admission holds on to nothing here.
+fn admit(
+    engines: &Arc<Engines>,
+    sink: &SinkConfig,
+    reached: Reached<'_>,
+    found: Found,
+) -> Result<impl Future<Output = Result<LiveSink, LoadError>> + Send + use<>, LoadError> {
+    let outside = Arc::new(granted_to_sink(sink, reached.outputs, reached.credentials)?);
     let (http, lines) = (outside.has_http(), outside.has_lines());
-    let plugin = engines.admit_sink(found.candidate, outside.clone(), http, lines).await?;
-    Ok(LiveSink { plugin, outside })
+    let engines = engines.clone();
+    Ok(async move {
+        let plugin = engines.admit_sink(found.candidate, outside.clone(), http, lines).await?;
+        Ok(LiveSink { plugin, outside })
+    })
+}
+
+impl Prepared {
+    /// What was admitted; none if it is not what is wanted now, or failed: what was wrong then may have passed.
+    async fn into_wanted(self, wanted: &Live) -> Option<LiveSink> {
+        if (&self.key, &self.reach) != (&wanted.key, &wanted.reach) {
+            return None;
+        }
+        self.admission.await.ok()?.ok()
+    }
 }
 
 impl Running {
@@ -194,18 +212,13 @@ impl Running {
         if self.live.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        let prepared = prepared.filter(|prepared| (&prepared.key, &prepared.reach) == (&wanted.key, &wanted.reach));
         let prepared = match prepared {
-            Some(prepared) => prepared.admission.await.ok().and_then(Result::ok),
+            Some(prepared) => prepared.into_wanted(&wanted).await,
             None => None,
         };
         let plugin = match prepared {
-            Some(admitted) => admitted,
-            // Or what was wrong then may have passed.
-            None => {
-                let outside = granted_to_sink(&self.config, reached.outputs, reached.credentials)?;
-                admit(engines, Arc::new(outside), found).await?
-            }
+            Some(plugin) => plugin,
+            None => admit(engines, &self.config, reached, found)?.await?,
         };
         if self.delivery.is_none() {
             self.delivery = Some(self.begin(runtime, config, journal)?);

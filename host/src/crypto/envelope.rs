@@ -276,11 +276,8 @@ mod tests {
         fn one_character_changed_is_refused_or_another_value(
             bytes in proptest::collection::vec(any::<u8>(), 32..300), at: prop::sample::Index, character in "[ -~\\n\u{80}-\u{ff}]",
         ) {
-            for (text, place) in [STANDARD.encode(&bytes), format!("v2.{}", URL_SAFE_NO_PAD.encode(&bytes))].map(|text| {
-                let place = at.index(text.len());
-                (text, place)
-            }) {
-                let mut changed = text.clone();
+            for text in [STANDARD.encode(&bytes), format!("v2.{}", URL_SAFE_NO_PAD.encode(&bytes))] {
+                let (mut changed, place) = (text.clone(), at.index(text.len()));
                 changed.replace_range(place..=place, &character);
                 if let Ok(value) = EncryptedValue::parse(&changed) {
                     prop_assert_eq!(value.encode(), changed);

@@ -17,8 +17,8 @@ const NICENESS: i32 = 15;
 const PLACE_DEADLINE: Duration = Duration::from_secs(600);
 
 impl Engines {
-    /// Runs what blocks on a thread of its own, and waits, once there is a place for it, no longer than a compilation and a `configure` may take. What is left
-    /// behind keeps its place until it ends, so that however often a plugin is tried, few compilers are at work.
+    /// Runs what blocks on a thread of its own, and waits, once there is a place for it, no longer than a compilation and a `configure` may
+    /// take. What is left behind keeps its place until it ends, so that however often a plugin is tried, few compilers are at work.
     pub(super) async fn on_thread<T: Send + 'static>(
         &self,
         limits: &Limits,
