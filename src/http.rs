@@ -7,6 +7,7 @@ mod answer;
 mod auth;
 mod body;
 mod change;
+mod code;
 mod decrypt;
 mod edge;
 mod encrypt;
@@ -39,8 +40,8 @@ use crate::service::Service;
 use crate::store::Replica;
 
 pub use auth::network_of;
+pub use code::Code;
 pub use json::fuzz;
-pub use problem::Code;
 
 /// What all requests share.
 pub struct Edge {

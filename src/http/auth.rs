@@ -11,8 +11,9 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use super::Edge;
+use super::code::Code;
 use super::edge::Remote;
-use super::problem::{Code, Problem};
+use super::problem::Problem;
 use crate::names::RequestId;
 use crate::service::Context;
 

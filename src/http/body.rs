@@ -12,7 +12,8 @@ use http_body_util::BodyExt;
 use origan_codec_host::crypto::WipedBytes;
 
 use super::Edge;
-use super::problem::{Code, Problem};
+use super::code::Code;
+use super::problem::Problem;
 
 /// Reserved on the caller's word alone; more is reserved as it arrives.
 const RESERVED_BYTES_MAX: usize = 64 << 10;

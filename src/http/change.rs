@@ -10,8 +10,9 @@ use serde::de::MapAccess;
 
 use super::answer::Json;
 use super::auth::Authenticated;
+use super::code::{Code, code_of};
 use super::json::{self, Object, Text, Trace, required};
-use super::problem::{Code, Problem, code_of};
+use super::problem::Problem;
 use super::{Edge, body};
 use crate::keys::DekChange;
 use crate::names::{KeyVersion, ProjectId};

@@ -13,8 +13,9 @@ use zeroize::Zeroizing;
 
 use super::answer::Json;
 use super::auth::Authenticated;
+use super::code::{Code, code_of, code_of_envelope};
 use super::json::{self, Object, Text, Trace, Variable, required};
-use super::problem::{Code, Problem, code_of, code_of_envelope};
+use super::problem::Problem;
 use super::variable::{VariableFields, recorded_len};
 use super::{Edge, body};
 use crate::keys::DekHandle;

@@ -16,7 +16,8 @@ use tower::Service;
 use tracing::{debug, warn};
 
 use super::answer::Json;
-use super::problem::{Code, Problem};
+use super::code::Code;
+use super::problem::Problem;
 use super::{Edge, ROUTES};
 use crate::audit::Receipt;
 use crate::names::RequestId;

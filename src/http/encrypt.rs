@@ -10,9 +10,10 @@ use serde::de::MapAccess;
 
 use super::answer::Json;
 use super::auth::Authenticated;
+use super::code::{Code, code_of_envelope};
 use super::decrypt::refuse_malformed;
 use super::json::{self, Object, Text, Trace, Variable, required};
-use super::problem::{Code, Problem, code_of_envelope};
+use super::problem::Problem;
 use super::variable::{VariableFields, recorded_len};
 use super::{Edge, body};
 use crate::names::{ProjectId, VariableName};

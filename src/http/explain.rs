@@ -9,8 +9,9 @@ use serde::de::MapAccess;
 
 use super::answer::Json;
 use super::auth::Authenticated;
+use super::code::Code;
 use super::json::{self, Object, Text, Trace, Variable, required};
-use super::problem::{Code, Problem};
+use super::problem::Problem;
 use super::variable::VariableFields;
 use super::{Edge, body};
 use crate::caller::Action;

@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 
 use super::Edge;
-use super::problem::{Code, Problem};
+use super::code::Code;
+use super::problem::Problem;
 
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
 

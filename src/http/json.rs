@@ -12,7 +12,8 @@ use origan_codec_host::crypto::{EncryptedDek, ParseEnvelopeError, Plaintext};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 
-use super::problem::{Code, Problem, code_of_envelope};
+use super::code::{Code, code_of_envelope};
+use super::problem::Problem;
 use crate::audit::written_len;
 use crate::names::{KeyVersion, NameError, VariableName};
 

@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::ROUTES;
-use super::problem::Code;
+use super::code::Code;
 use crate::audit::Journal;
 use crate::plugins::Plugins;
 use crate::service::Service;

@@ -6,8 +6,8 @@ use std::fmt;
 use origan_codec_host::crypto::EncryptedValue;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
+use super::code::Code;
 use super::json::{self, Object, PassOver, Text, Trace};
-use super::problem::Code;
 use crate::audit::written_len;
 use crate::names::{ExternalReference, KeyVersion};
 
