@@ -29,6 +29,7 @@ mod interop;
 mod journal;
 mod journal_faults;
 mod kek;
+mod kek_folder;
 mod kek_ring;
 mod key_provider_backends;
 mod key_provider_faults;

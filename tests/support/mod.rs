@@ -7,6 +7,7 @@ pub mod client;
 pub mod codec;
 pub mod collector;
 pub mod haproxy;
+pub mod keks;
 pub mod key_vault;
 pub mod key_vault_keys;
 pub mod load;
