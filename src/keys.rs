@@ -20,6 +20,7 @@ mod provider;
 mod restore;
 mod rewrap;
 mod row;
+mod sealing;
 mod service_key;
 mod source;
 mod standing;
@@ -57,6 +58,7 @@ pub use proof::KekProofError;
 pub use provider::ProviderKek;
 pub use restore::{Restore, Restored, VerifiedBackup};
 pub use rewrap::{Rewrapped, Rewrapper, Walk};
+pub use sealing::Sealing;
 pub use source::{KekSource, MemoryKeks};
 
 /// Where DEKs come from.
@@ -215,50 +217,6 @@ impl Keys {
     /// Others may have changed any DEK.
     pub fn any_may_have_changed(&self) {
         self.cache.invalidate_all();
-    }
-
-    /// Seals `values` under `dek`, having counted them: bound to the names that come with them, or in v1.
-    pub async fn seal(
-        &self,
-        permit: &Permit,
-        dek: &ProjectDek,
-        values: &[(Option<&VariableName>, &Plaintext)],
-    ) -> Result<Vec<EncryptedValue>, KeysError> {
-        let sealing = self.sealing(permit, dek, values.len()).await?;
-        values.iter().map(|(name, value)| sealing.seal(*name, value)).collect()
-    }
-
-    /// What seals `count` values under `dek`, having counted them.
-    pub async fn sealing<'a>(
-        &self,
-        _permit: &Permit,
-        dek: &'a ProjectDek,
-        count: usize,
-    ) -> Result<Sealing<'a>, KeysError> {
-        if dek.state != DekState::Primary {
-            return Err(KeysError::NotPrimary);
-        }
-        let taken = dek.budget.take(&*self.store, dek, count as u64).await;
-        if matches!(taken, Err(KeysError::Store(_))) {
-            // It may be another that encrypts by now.
-            self.cache.invalidate_project(&dek.project_id).await;
-        }
-        taken.map(|()| Sealing(dek))
-    }
-}
-
-/// Seals as many values as were counted.
-pub struct Sealing<'a>(&'a ProjectDek);
-
-impl Sealing<'_> {
-    /// Seals `value`: bound to `name`, or in v1.
-    pub fn seal(&self, name: Option<&VariableName>, value: &Plaintext) -> Result<EncryptedValue, KeysError> {
-        let Self(dek) = self;
-        let sealed = match name {
-            None => dek.cipher.seal_value(value),
-            Some(name) => dek.cipher.seal_bound_value(value, dek.binding(name), dek.version.number()),
-        };
-        Ok(sealed?)
     }
 }
 

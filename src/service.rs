@@ -13,6 +13,7 @@ mod explain;
 mod external;
 mod opening;
 mod reencrypt;
+mod sealing;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -189,6 +189,60 @@ async fn a_replica_that_hears_of_nothing_believes_its_cache_no_longer_than_it_is
     until_refused(&two.client, "/decrypt-all", &call, Duration::from_secs(10)).await;
 }
 
+#[tokio::test]
+async fn who_seals_while_another_replica_rotates_is_given_the_next_version_unless_the_one_before_was_named() {
+    let url = postgres::database().await;
+    let one = Launch::new().variable("DATABASE_URL", &url).start().await;
+    let two = Launch { dir: Launch::new().dir, ..one.launch.clone() }.start().await;
+    let first = one.client.encrypt("shop", "v").await;
+    let mut database = PgConnection::connect(&url).await.expect("connects");
+    run(&mut database, "CREATE TABLE before AS SELECT * FROM project_dek").await;
+    one.client.post("/rotate-dek", json!({"projectId": "shop"})).await.ok();
+    run(&mut database, "CREATE TABLE after AS SELECT * FROM project_dek").await;
+    until_seals_under(&two.client, 2).await;
+    // More than a replica leases at once.
+    let many = |variable: &Value| Value::Object((0..100).map(|n| (format!("V_{n}"), variable.clone())).collect());
+    let plain = many(&json!({"type": "secret", "value": "v"}));
+    let sealed = many(&json!({"type": "secret", "encrypted": true, "value": first["encrypted"], "keyVersion": 1}));
+    let cases = [
+        ("/encrypt-all", json!({"projectId": "shop", "variables": plain}), 200),
+        ("/re-encrypt", json!({"projectId": "shop", "variables": sealed, "format": "v2"}), 200),
+        ("/encrypt-all", json!({"projectId": "shop", "variables": plain, "encryptedDEK": first["encryptedDEK"]}), 409),
+    ];
+    for (path, call, status) in cases {
+        // It is not rotated yet; and then it is, and nobody is told.
+        run(&mut database, "TRUNCATE project_dek").await;
+        run(&mut database, "INSERT INTO project_dek SELECT * FROM before").await;
+        run(&mut database, "SELECT pg_notify('codec_dek', 'shop')").await;
+        until_seals_under(&two.client, 1).await;
+        run(&mut database, "TRUNCATE project_dek").await;
+        run(&mut database, "INSERT INTO project_dek SELECT * FROM after").await;
+        let answer = two.client.post(path, call).await;
+        if status == 409 {
+            answer.refused(409, "dek_not_primary");
+        } else {
+            assert_eq!(answer.ok()["keyVersion"], 2, "{path}");
+        }
+    }
+    let records = two.records();
+    let of_many = |record: &&Value| record["variables"].as_array().is_some_and(|names| names.len() == 100);
+    let noted = records.iter().filter(of_many).map(|record| json!([record["outcome"], record["keyVersions"]]));
+    let expected = [json!(["allowed", [2]]), json!(["allowed", [1, 2]]), json!(["failed", [1]])];
+    assert_eq!(noted.collect::<Vec<_>>(), expected);
+}
+
+async fn until_seals_under(client: &Client, version: u32) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while client.encrypt("shop", "v").await["keyVersion"] != version {
+        assert!(Instant::now() < deadline, "it does not seal under version {version}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn run(database: &mut PgConnection, statement: &'static str) {
+    sqlx::query(statement).execute(database).await.expect(statement);
+}
+
 async fn until_opens(client: &Client, call: &Value) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while client.post("/decrypt-all", call.clone()).await.status != 200 {

@@ -25,7 +25,7 @@ impl EncryptionBudget {
         Self { left: AtomicU64::new(0), next_block: Mutex::new(BLOCK_MIN) }
     }
 
-    /// Counts `count` encryptions before they happen.
+    /// Counts `count` encryptions before they happen. Where a new block is needed, [`KeysError::NotPrimary`] of a DEK that encrypts no more.
     pub(super) async fn take(&self, store: &dyn DekStore, dek: &ProjectDek, count: u64) -> Result<(), KeysError> {
         if self.take_leased(count) {
             return Ok(());
@@ -42,12 +42,10 @@ impl EncryptionBudget {
             None => store.lease(&dek.project_id, dek.version, count).await?.map(|total| (count, total)),
         };
         let Some((granted, total)) = granted else {
-            // Nothing is leased of one that another replica has rotated.
+            // Nothing is leased of one that was rotated meanwhile.
             let row = store.version(&dek.project_id, dek.version).await?;
-            return Err(match row {
-                Some(row) if row.state == DekState::Primary => KeysError::Exhausted,
-                _ => KeysError::Store("the DEK was rotated elsewhere: try again".into()),
-            });
+            let is_primary = row.is_some_and(|row| row.state == DekState::Primary);
+            return Err(if is_primary { KeysError::Exhausted } else { KeysError::NotPrimary });
         };
         if total >= ENCRYPTIONS_MAX / 2 {
             warn!(project.id = %dek.project_id, dek.version = %dek.version, encryptions = total,

@@ -1,19 +1,17 @@
 //! Sealing: `/encrypt`, `/encrypt-all`, and `/generate-dek`, which makes the DEK they seal under.
 
-use std::sync::Arc;
-
-use origan_codec_host::crypto::{EncryptedDek, Plaintext, ValueFormat};
+use origan_codec_host::crypto::{Plaintext, ValueFormat};
 
 use super::authorise::Subject;
 use super::external::passing_note;
+use super::sealing::SealsUnder;
 use super::{
     Answered, Cause, Context, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable, Refusal, Service,
 };
 use crate::audit::{Pending, Withheld};
 use crate::caller::Action;
-use crate::keys::ProjectDek;
+use crate::keys::{KeysError, ProjectDek};
 use crate::names::{ProjectId, VariableName};
-use crate::policy::Permit;
 use crate::policy::query::{Facts, Variable, VariableKind};
 
 impl Service {
@@ -39,9 +37,10 @@ impl Service {
         let named = || call.name.iter().map(|name| to_seal(name, &call.value)).collect();
         let subject = Subject { variables: &named, ..Subject::of_project(Action::Encrypt, &call.project_id) };
         let permit = self.authorise(context, pending, &subject).await?;
-        let dek = self.sealing_dek(&permit, pending, &call.project_id, call.encrypted_dek.as_ref()).await?;
-        let sealed = self.keys.seal(&permit, &dek, &[(bound_to, &call.value)]).await?;
-        Ok(under(&dek, sealed.iter().map(origan_codec_host::crypto::EncryptedValue::encode).collect()))
+        let under_dek = SealsUnder::named_or_primary(call.encrypted_dek.as_ref());
+        let sealing = self.sealing(&permit, pending, &call.project_id, under_dek, 1).await?;
+        let sealed = sealing.seal(bound_to, &call.value)?;
+        Ok(under(sealing.dek(), sealed.encode()))
     }
 
     /// Seals every secret that is not sealed yet; the rest passes through, references to secrets elsewhere too.
@@ -69,20 +68,22 @@ impl Service {
         let listed = || Facts::of_variables(call.variables.iter().filter_map(as_policies_see));
         let subject = Subject { variables: &listed, ..Subject::of_project(Action::EncryptAll, &call.project_id) };
         let permit = self.authorise(context, pending, &subject).await?;
-        let dek = self.sealing_dek(&permit, pending, &call.project_id, call.encrypted_dek.as_ref()).await?;
+        let under_dek = SealsUnder::named_or_primary(call.encrypted_dek.as_ref());
+        let sealing = self.sealing(&permit, pending, &call.project_id, under_dek, secrets().count()).await?;
+        let dek = sealing.dek();
         let is_bound = self.format(call.format, &call.project_id) == ValueFormat::V2;
-        let texts: Vec<_> = secrets().map(|(name, text)| (is_bound.then_some(name), text)).collect();
-        let mut sealed = self.keys.seal(&permit, &dek, &texts).await?.into_iter();
-        let variables = call.variables.into_iter().filter_map(|(name, variable)| {
+        let variables = call.variables.into_iter().map(|(name, variable)| {
             let stored = match variable {
-                EncryptVariable::Secret(_) => EncryptedVariable::Secret(sealed.next()?, Some(dek.version())),
+                EncryptVariable::Secret(text) => {
+                    EncryptedVariable::Secret(sealing.seal(is_bound.then_some(&name), &text)?, Some(dek.version()))
+                }
                 EncryptVariable::Sealed(value, version) => EncryptedVariable::Secret(value, version),
                 EncryptVariable::Plain(text) => EncryptedVariable::Plain(text),
                 EncryptVariable::External(reference) => EncryptedVariable::External(reference),
             };
-            Some((name, stored))
+            Ok((name, stored))
         });
-        Ok(under(&dek, variables.collect()))
+        Ok(under(dek, variables.collect::<Result<_, KeysError>>()?))
     }
 
     /// Makes the project's DEK, or answers the one it has: safe to repeat.
@@ -105,7 +106,7 @@ impl Service {
         pending.record().project_id = Some(project_id.clone());
         let subject = Subject::of_project(Action::GenerateDek, project_id);
         let permit = self.authorise(context, pending, &subject).await?;
-        let dek = self.sealing_dek(&permit, pending, project_id, None).await?;
+        let dek = self.dek_to_seal_under(&permit, pending, project_id, SealsUnder::PrimaryOrNew).await?;
         Ok(under(&dek, ()))
     }
 
@@ -118,22 +119,6 @@ impl Service {
     pub(super) fn chosen_format(&self, project_id: &ProjectId) -> Option<ValueFormat> {
         let is_v2 = self.settings.v2_projects.iter().any(|pattern| pattern.matches(project_id.as_str()));
         is_v2.then_some(ValueFormat::V2)
-    }
-
-    /// The DEK to seal under: the one the caller names, if it is the project's primary; else whichever is.
-    async fn sealing_dek(
-        &self,
-        permit: &Permit,
-        pending: &mut Pending,
-        project_id: &ProjectId,
-        encrypted_dek: Option<&EncryptedDek>,
-    ) -> Result<Arc<ProjectDek>, Refusal> {
-        let dek = match encrypted_dek {
-            Some(named) => self.keys.recorded(permit, project_id, named).await?,
-            None => self.keys.primary_or_create(permit, project_id, pending.record()).await?,
-        };
-        pending.record().key_versions = vec![dek.version()];
-        Ok(dek)
     }
 }
 

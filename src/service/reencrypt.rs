@@ -9,10 +9,11 @@ use super::authorise::Subject;
 use super::decrypt::as_policies_see;
 use super::external::external_note;
 use super::opening::{Deks, OpeningDeks, names_of_secrets};
+use super::sealing::SealsUnder;
 use super::{Answered, Context, Encrypted, EncryptedVariable, ReEncrypt, Refusal, Service, StoredVariable};
 use crate::audit::{Pending, Withheld};
 use crate::caller::Action;
-use crate::keys::{ProjectDek, Sealing};
+use crate::keys::Sealing;
 use crate::names::{KeyVersion, VariableName};
 use crate::policy::Permit;
 use crate::policy::query::Facts;
@@ -49,11 +50,12 @@ impl Service {
         };
         let deks = self.opening_deks(&permit, pending, &asked).await?;
         // Never makes one: whoever has something to open has a DEK.
-        let primary = self.keys.primary(&permit, &call.project_id).await?;
-        let sealing = self.keys.sealing(&permit, &primary, pending.record().variables.len()).await?;
+        let count = pending.record().variables.len();
+        let sealing = self.sealing(&permit, pending, &call.project_id, SealsUnder::Primary, count).await?;
         // None: each as it is, unless the project's are to be of another.
         let format = call.format.or_else(|| self.chosen_format(&call.project_id));
-        let anew = Anew { permit: &permit, deks, primary: &primary, sealing, format };
+        let anew = Anew { permit: &permit, deks, sealing, format };
+        let primary = anew.sealing.dek();
         let mut versions = BTreeSet::from([primary.version()]);
         let mut variables = Withheld::new(Vec::with_capacity(call.variables.len()));
         for (name, variable) in call.variables {
@@ -79,8 +81,7 @@ impl Service {
 struct Anew<'a> {
     permit: &'a Permit,
     deks: OpeningDeks,
-    primary: &'a ProjectDek,
-    sealing: Sealing<'a>,
+    sealing: Sealing,
     /// None: as each is.
     format: Option<ValueFormat>,
 }
@@ -95,14 +96,15 @@ impl Anew<'_> {
         version: Option<KeyVersion>,
     ) -> Result<(Withheld<EncryptedVariable>, KeyVersion), Refusal> {
         let format = self.format.unwrap_or(value.format());
+        let primary = self.sealing.dek().version();
         let opened = self.deks.open(self.permit, name, value.clone(), version)?;
-        let stored = if opened.version == self.primary.version() && value.format() == format {
+        let stored = if opened.version == primary && value.format() == format {
             opened.text.map(|_| Ok(value))
         } else {
             let bound_to = (format == ValueFormat::V2).then_some(name);
             opened.text.map(|text| self.sealing.seal(bound_to, &text))
         };
         let stored = stored.transpose()?;
-        Ok((stored.map(|value| EncryptedVariable::Secret(value, Some(self.primary.version()))), opened.version))
+        Ok((stored.map(|value| EncryptedVariable::Secret(value, Some(primary))), opened.version))
     }
 }
