@@ -93,7 +93,7 @@ async fn a_compiler_has_no_secret_and_can_open_nothing() {
     // It lets those who serve go first.
     let stat = read("stat");
     let (_, after_name) = stat.rsplit_once(") ").expect("fields");
-    assert_eq!(after_name.split(' ').nth(16), Some("15"), "{stat}");
+    assert_eq!(after_name.split(' ').nth(16), Some("5"), "{stat}");
 }
 
 #[tokio::test]

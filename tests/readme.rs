@@ -32,8 +32,10 @@ async fn it_generates_encrypts_decrypts_and_verifies() {
         .replace("127.0.0.1:8686", &format!("127.0.0.1:{port}"))
         .replace("target/release/codec-plugin", &kit())
         .replace("target/release/codec", env!("CARGO_BIN_EXE_codec"));
-    let output =
-        Command::new("bash").args(["-euc", &script]).current_dir(codec.launch.dir.path()).output().expect("bash");
+    // It waits for what it has changed; for ever, where that never comes.
+    let mut bash = Command::new("timeout");
+    let bash = bash.args(["300", "bash", "-euc", &script]).current_dir(codec.launch.dir.path());
+    let output = bash.output().expect("bash");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     // Denied and allowed again: the plaintext comes twice, once before and once after.
     assert_eq!(said.matches(r#""DATABASE_URL":"postgres://shop:hunter2@db/shop"}"#).count(), 2, "{said}");

@@ -11,8 +11,9 @@ use crate::plugin::limits::Limits;
 
 /// The parser and the compiler recurse; what they are given is capped (`scan`), and this is plenty for it.
 const THREAD_STACK_BYTES: usize = 16 << 20;
-/// A thirtieth of what a thread that serves gets, where both never have enough: a reload can wait.
-const NICENESS: i32 = 15;
+/// A third of what a thread that serves gets, where both never have enough: it makes room at once all the same, and whoever floods the service must
+/// not keep a new policy from it.
+const NICENESS: i32 = 5;
 /// For a place among those that are at work, each of which has a deadline of its own.
 const PLACE_DEADLINE: Duration = Duration::from_secs(600);
 
