@@ -1,6 +1,7 @@
 //! Figures in OpenMetrics text. No label ever holds what a caller sent.
 
 mod collectors;
+mod durations;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -9,7 +10,6 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::ROUTES;
@@ -20,14 +20,26 @@ use crate::service::Service;
 use crate::store::Replica;
 use collectors::debt::DebtFigures;
 use collectors::{JournalFigures, KekFigures, PluginFigures, ReplicaFigures};
+use durations::Durations;
+
+/// The code of a success.
+const OK: &str = "ok";
 
 /// Counters and histograms of the edge.
 #[derive(Debug)]
 pub struct Metrics {
     answers: Family<AnswerLabels, Counter>,
-    durations: Vec<Histogram>,
+    paths: Vec<PathFigures>,
     wrong_tokens: Counter,
     registry: std::sync::Mutex<Registry>,
+}
+
+/// What every answer of a path counts in. Held directly: an answer costs no look-up, and takes no lock that others want.
+#[derive(Debug)]
+struct PathFigures {
+    path: &'static str,
+    ok: Counter,
+    durations: Durations,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,23 +58,29 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("codec");
         let answers = Family::<AnswerLabels, Counter>::default();
         registry.register("answers", "Answers by path and code; code `ok` is a success", answers.clone());
-        // 50 µs to 1.6 s.
-        let family =
-            Family::<PathLabel, Histogram>::new_with_constructor(|| Histogram::new(exponential_buckets(5e-5, 2.0, 16)));
-        // Held directly, so that an answer costs no look-up.
-        let durations = paths().map(|path| family.get_or_create(&PathLabel { path }).clone()).collect();
+        let family = Family::<PathLabel, Durations>::default();
+        let figures = |path| PathFigures {
+            path,
+            ok: answers.get_or_create(&AnswerLabels { path, code: OK }).clone(),
+            durations: family.get_or_create(&PathLabel { path }).clone(),
+        };
+        let paths = ROUTES.into_iter().map(|(_, path)| path).chain(["other"]).map(figures).collect();
         registry.register_with_unit("answer_duration", "Time from request to answer", Unit::Seconds, family);
         let wrong_tokens = Counter::default();
         registry.register("wrong_tokens", "Requests without a valid token", wrong_tokens.clone());
-        Self { answers, durations, wrong_tokens, registry: std::sync::Mutex::new(registry) }
+        Self { answers, paths, wrong_tokens, registry: std::sync::Mutex::new(registry) }
     }
 }
 
 impl Metrics {
     pub(super) fn answered(&self, route: Option<usize>, code: Option<Code>, duration: Duration) {
-        let (path, index) = route.map_or(("other", ROUTES.len()), |route| (ROUTES[route].1, route));
-        self.answers.get_or_create(&AnswerLabels { path, code: code.map_or("ok", Code::name) }).inc();
-        self.durations[index].observe(duration.as_secs_f64());
+        // The last is that of paths that are no routes.
+        let figures = &self.paths[route.unwrap_or(ROUTES.len())];
+        figures.durations.observe(duration);
+        match code {
+            None => figures.ok.inc(),
+            Some(code) => self.answers.get_or_create(&AnswerLabels { path: figures.path, code: code.name() }).inc(),
+        };
     }
 
     pub(super) fn wrong_token(&self) {
@@ -106,8 +124,4 @@ impl Metrics {
         }
         text
     }
-}
-
-fn paths() -> impl Iterator<Item = &'static str> {
-    ROUTES.into_iter().map(|(_, path)| path).chain(["other"])
 }

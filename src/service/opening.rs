@@ -1,6 +1,6 @@
 //! The DEKs that one `/decrypt-all` needs, and the opening of its values under them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use origan_codec_host::crypto::{EncryptedDek, EncryptedValue, Plaintext};
@@ -26,11 +26,11 @@ pub(super) struct OpeningDeks {
     /// The one that came with the request or the deployment.
     pub(super) named: Option<Arc<ProjectDek>>,
     /// Those from the store; none where the project has no such version.
-    pub(super) versions: HashMap<KeyVersion, Option<Arc<ProjectDek>>>,
+    pub(super) versions: BTreeMap<KeyVersion, Option<Arc<ProjectDek>>>,
     /// The highest version of the project, once it was asked for: what lies beyond needs no look-up.
     pub(super) newest: Option<KeyVersion>,
     /// Versions that nothing is to open under.
-    pub(super) unusable: HashMap<KeyVersion, Cause>,
+    pub(super) unusable: BTreeMap<KeyVersion, Cause>,
 }
 
 impl OpeningDeks {
@@ -53,21 +53,22 @@ impl OpeningDeks {
         value: EncryptedValue,
         version: Option<KeyVersion>,
     ) -> Result<Opened, Refusal> {
-        let stored = self.versions.get(&version.unwrap_or(KeyVersion::FIRST));
-        if let Some(cause) = self.unusable.get(&version.unwrap_or(KeyVersion::FIRST)) {
+        let stored_version = version.unwrap_or(KeyVersion::FIRST);
+        if let Some(cause) = self.unusable.get(&stored_version) {
             return Err((*cause).into());
         }
-        match (&self.named, stored.cloned().flatten()) {
+        // Borrowed: whoever counts an `Arc` for each value waits for the processors that count it too.
+        match (&self.named, self.versions.get(&stored_version).and_then(Option::as_ref)) {
             (Some(named), _) if version.is_none_or(|version| version == named.version()) => {
                 Opened::under(named, permit, name, value)
             }
             (Some(named), None) => Opened::under(named, permit, name, value)
                 .map_err(|refusal| refusal.or_if_it_does_not_open(Cause::UnknownKeyVersion)),
-            (Some(named), Some(stored)) => match Opened::under(&stored, permit, name, value.clone()) {
+            (Some(named), Some(stored)) => match Opened::under(stored, permit, name, value.clone()) {
                 Err(refusal) if refusal.cause == Cause::DecryptFailed => Opened::under(named, permit, name, value),
                 outcome => outcome,
             },
-            (None, Some(stored)) => Opened::under(&stored, permit, name, value),
+            (None, Some(stored)) => Opened::under(stored, permit, name, value),
             (None, None) => Err(Cause::UnknownKeyVersion.into()),
         }
     }
