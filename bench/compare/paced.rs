@@ -1,14 +1,11 @@
 //! An open-loop load: calls begin when they are meant to, whether others have ended or not, and a time counts from the moment that was
 //! meant. A server that stalls shows it in every call that fell into the stall.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
 
 use crate::client::Client;
 use crate::figures::percentile;
@@ -17,6 +14,10 @@ use crate::figures::percentile;
 pub(crate) const CONNECTIONS: u32 = 64;
 /// Between the start of the threads and the first call.
 const HEAD_START: Duration = Duration::from_millis(50);
+/// The longest that a call may wait.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The most fields in the head of an answer.
+const HEADERS_MAX: usize = 32;
 
 /// Who has a processor first, where both want it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,44 +80,62 @@ fn one_connection(
     every: Duration,
     end: Instant,
 ) -> anyhow::Result<Vec<f64>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    runtime.block_on(async {
-        let stream = TcpStream::connect(&client.address)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        let (mut sender, connection) = handshake(TokioIo::new(tokio::net::TcpStream::from_std(stream)?)).await?;
-        tokio::spawn(connection);
-        let body = Bytes::copy_from_slice(body.as_bytes());
-        let mut times = Vec::new();
-        let mut due = first;
-        while due < end {
-            // Nothing else runs on this thread.
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            one_call(&mut sender, client, call, body.clone()).await?;
-            times.push(due.elapsed().as_secs_f64() * 1e6);
-            due += every;
-        }
-        Ok(times)
-    })
+    let mut connection = Connection::open(client, call, body)?;
+    let mut times = Vec::new();
+    let mut due = first;
+    while due < end {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        connection.call()?;
+        times.push(due.elapsed().as_secs_f64() * 1e6);
+        due += every;
+    }
+    Ok(times)
 }
 
-async fn one_call(
-    sender: &mut SendRequest<Full<Bytes>>,
-    client: &Client,
-    call: &str,
-    body: Bytes,
-) -> anyhow::Result<()> {
-    let request = http::Request::post(call)
-        .header("Host", &client.address)
-        .header("Content-Type", "application/json")
-        .header("X-Service-Auth", &client.token)
-        .body(Full::new(body))?;
-    sender.ready().await?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let answer = response.into_body().collect().await.context("an answer that breaks off")?.to_bytes();
-    ensure!(status == http::StatusCode::OK, "{status}: {}", String::from_utf8_lossy(&answer));
-    Ok(())
+/// Makes the same call again and again, and does as little as it can beside: whatever the caller spends, the service has not.
+struct Connection {
+    stream: TcpStream,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl Connection {
+    fn open(client: &Client, call: &str, body: &str) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(&client.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let (address, token, len) = (&client.address, &client.token, body.len());
+        let request = format!(
+            "POST {call} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nX-Service-Auth: {token}\r\n\
+             Content-Length: {len}\r\n\r\n{body}"
+        );
+        Ok(Self { stream, request: request.into_bytes(), answer: Vec::new() })
+    }
+
+    fn call(&mut self) -> anyhow::Result<()> {
+        self.stream.write_all(&self.request)?;
+        self.answer.clear();
+        let mut piece = [0; 4096];
+        loop {
+            let read = self.stream.read(&mut piece)?;
+            ensure!(read > 0, "an answer that breaks off");
+            self.answer.extend_from_slice(&piece[..read]);
+            if whole(&self.answer)?.is_some_and(|len| self.answer.len() >= len) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// How many bytes the answer has that `begun` is the beginning of, once its head is there; it must be a success.
+fn whole(begun: &[u8]) -> anyhow::Result<Option<usize>> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut head = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(head_len) = head.parse(begun)? else { return Ok(None) };
+    ensure!(head.code == Some(200), "{:?}: {}", head.code, String::from_utf8_lossy(&begun[head_len..]));
+    let length = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length = length.context("an answer without its length")?.value;
+    Ok(Some(head_len + std::str::from_utf8(length)?.parse::<usize>()?))
 }
 
 /// Lets the threads that are started from now on wake when they are due, and not up to 50 µs later.

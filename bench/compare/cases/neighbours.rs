@@ -74,7 +74,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> 
     for _ in 0..setting.pairs {
         for (index, ((p50, p99), server)) in all.iter_mut().zip(&servers).enumerate() {
             let call =
-                || paced::run(&server.client, "/decrypt-value", &body, per_second, setting.each * 2, Clock::First);
+                || paced::run(&server.client, "/decrypt-value", &body, per_second, setting.each * 4, Clock::First);
             let times = match index {
                 2 => beside(|ends| reload(server, ends, &changes), call)?,
                 3 => beside(|ends| attack(server, ends), call)?,
