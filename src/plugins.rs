@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use futures_util::future::join;
 use origan_codec_host::plugin::{CodeCache, Compiler, Engines, NoCache};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, oneshot};
 use tracing::{info, warn};
 
 use crate::audit::Journal;
@@ -37,7 +37,7 @@ pub use key_provider::{KeyCallError, KeyFigures, KeyWrapping, WrapBytes};
 use outside::Outputs;
 use policies::LoadedPolicies;
 use providers::LoadedProviders;
-use sinks::{Reached, RunningSinks};
+use sinks::{Meant, Reached, RunningSinks};
 pub use status::{PluginStatus, Status};
 use threads::Threads;
 pub use watch::ConfigFile;
@@ -166,13 +166,19 @@ impl Plugins {
         self.publish(&state, None, false);
     }
 
-    /// From now on records of `journal` are carried away by the sinks that were named last.
-    pub async fn carry(&self, journal: Arc<Journal>) {
+    /// From now on records of `journal` are carried away by the sinks that were named last. `stand` is told when those do that answers wait for;
+    /// the others go live after that, and miss no record.
+    pub async fn carry(&self, journal: Arc<Journal>, stand: oneshot::Sender<()>) {
         let mut state = self.state.lock().await;
-        state.journal = Some(journal);
-        if let Some(config) = state.config.clone() {
-            self.follow_sinks(&mut state, &config).await;
-        }
+        state.journal = Some(journal.clone());
+        // None is named before a configuration was loaded.
+        let config = state.config.clone().unwrap_or_default();
+        state.sinks.keep_places(&config, &journal);
+        self.follow_sinks(Meant::Required, &mut state, &config).await;
+        self.publish(&state, None, false);
+        let _ = stand.send(());
+        self.follow_sinks(Meant::All, &mut state, &config).await;
+        state.sinks.have_started();
         self.publish(&state, None, false);
     }
 
@@ -202,7 +208,7 @@ impl Plugins {
                 Ok(config) => {
                     self.follow_key_provider(&mut state, &config).await;
                     self.follow_policies_and_providers(&mut state, &config).await;
-                    self.follow_sinks(&mut state, &config).await;
+                    self.follow_sinks(Meant::All, &mut state, &config).await;
                     self.changes.fetch_add(1, Ordering::Relaxed);
                     info!(changes = self.changes.load(Ordering::Relaxed), "plugins follow the configuration");
                     None
@@ -218,7 +224,8 @@ impl Plugins {
 
     /// Waits, for a while, until the sinks have what the closed journal holds.
     pub async fn finish(&self, deadline: Duration) {
-        let mut state = self.state.lock().await;
+        // Who is at work on a change has as long too.
+        let Ok(mut state) = tokio::time::timeout(deadline, self.state.lock()).await else { return };
         state.sinks.finish(deadline).await;
     }
 
@@ -246,12 +253,12 @@ impl Plugins {
         self.providers.publish(providers.follow(&self.engines, config, credentials).await);
     }
 
-    async fn follow_sinks(&self, state: &mut State, config: &Config) {
+    async fn follow_sinks(&self, meant: Meant, state: &mut State, config: &Config) {
         let State { sinks, outputs, credentials, journal, .. } = state;
         if let Some(journal) = journal {
             outputs.follow(config);
             let reached = Reached { outputs, credentials };
-            sinks.follow(&self.engines, &self.runtime, config, reached, journal).await;
+            sinks.follow(meant, &self.engines, &self.runtime, config, reached, journal).await;
         }
     }
 

@@ -9,6 +9,7 @@ async fn dev_loads_the_plugins_that_ship_and_lets_an_unknown_deployment_pass_wit
     let mut launch = Launch::new();
     launch.arguments = vec!["serve".into(), "--dev".into()];
     let codec = launch.start().await;
+    codec.until_carried("trail").await;
     let plugins = codec.client.get("/status").await.ok()["plugins"].clone();
     for (kind, names) in [("policies", &["recency", "access"][..]), ("sinks", &["trail"][..])] {
         let live = plugins[kind].as_array().expect("a list").iter();

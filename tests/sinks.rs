@@ -98,6 +98,23 @@ async fn a_new_sink_begins_with_the_oldest_record_or_with_the_next_as_it_is_told
 }
 
 #[tokio::test]
+async fn the_service_answers_before_a_sink_goes_live_that_no_answer_waits_for_and_the_sink_misses_nothing() {
+    for (required, goes_live_first) in [(false, false), (true, true)] {
+        let toml = FILE.replace("[[sinks]]", &format!("[[sinks]]\nfrom = \"now\"\nrequired = {required}"));
+        let mut codec = Launch::new().with_plugins().toml(&toml).start().await;
+        let first = codec.client.encrypt("shop", "v").await;
+        assert_eq!(first["keyVersion"], 1);
+        codec.calls(3).await;
+        assert_eq!(codec.terminate().await, 0);
+        // All but the one that the start itself leaves.
+        assert_same(&arrived(&codec), &codec.launch.journal_lines()[1..]);
+        let log = codec.log();
+        let at = |said: &str| log.find(said).unwrap_or_else(|| panic!("{said}: {log}"));
+        assert_eq!(at("a sink goes live") < at("codec serves"), goes_live_first, "{log}");
+    }
+}
+
+#[tokio::test]
 async fn a_sink_that_is_taken_out_and_put_back_goes_on_where_it_was() {
     let mut codec = Launch::new().with_plugins().toml(FILE).start().await;
     codec.calls(5).await;
@@ -117,6 +134,7 @@ async fn a_broken_component_leaves_the_last_good_one_and_says_so_until_it_is_men
     let mut codec = Launch::new().with_plugins().toml(FILE).start().await;
     let good = component("audit-lines");
     codec.calls(3).await;
+    codec.until_carried("trail").await;
     let digest = codec.sink("trail").await["sha256"].clone();
     let policy = component("policy-recency");
     for (case, content) in [("truncated", &good[..good.len() / 2]), ("empty", &[]), ("another world's", &policy)] {

@@ -35,8 +35,25 @@ const ORDERS_WAITING: usize = 4;
 #[derive(Default)]
 pub(super) struct RunningSinks {
     running: Vec<Running>,
-    /// Before there is a journal: what is being admitted, by name.
-    prepared: HashMap<String, Prepared>,
+    /// What was got ready for the start of the process, by name.
+    at_start: HashMap<String, AtStart>,
+}
+
+#[derive(Default)]
+struct AtStart {
+    /// Required: it is being admitted since before there is a journal.
+    prepared: Option<Prepared>,
+    /// Not required: where it begins, as of before the first record.
+    begins: Option<Cursor>,
+}
+
+/// Which sinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meant {
+    /// Those that answers wait for.
+    Required,
+    /// Those too that nobody waits for.
+    All,
 }
 
 /// A sink that is admitted while nothing can be carried away yet.
@@ -69,21 +86,35 @@ struct Live {
 }
 
 impl RunningSinks {
-    /// Begins to admit what `config` says: at a start, beside the policies, so that sinks are at hand when the journal is.
+    /// Begins to admit those that answers wait for: at a start, beside the policies, so that they are at hand when the journal is.
     pub(super) fn prepare(&mut self, engines: &Arc<Engines>, config: &Config, reached: Reached<'_>) {
-        for sink in &config.sinks {
+        for sink in config.sinks.iter().filter(|sink| sink.required) {
             // What fails here is told when it is to go live.
             let Ok(found) = Found::read(&config.plugins_dir(), &sink.component(), &Limits::sink()) else { continue };
             let key = found.key.clone();
             let Ok(admission) = admit(engines, sink, reached, found) else { continue };
             let prepared = Prepared { key, reach: sink_reach(config, sink), admission: tokio::spawn(admission) };
-            self.prepared.insert(sink.name.clone(), prepared);
+            self.at_start.entry(sink.name.clone()).or_default().prepared = Some(prepared);
         }
     }
 
-    /// Starts, replaces and ends what `config` says.
+    /// Keeps where those begin that go live when there are records already.
+    pub(super) fn keep_places(&mut self, config: &Config, journal: &Journal) {
+        for sink in config.sinks.iter().filter(|sink| !sink.required) {
+            // What fails here is told when it is to go live.
+            self.at_start.entry(sink.name.clone()).or_default().begins = beginning(sink, journal).ok();
+        }
+    }
+
+    /// Nothing that was got ready for the start is of use any more.
+    pub(super) fn have_started(&mut self) {
+        self.at_start.clear();
+    }
+
+    /// Starts, replaces and ends what `config` says, of those that are `meant`.
     pub(super) async fn follow(
         &mut self,
+        meant: Meant,
         engines: &Arc<Engines>,
         runtime: &Threads,
         config: &Config,
@@ -92,13 +123,14 @@ impl RunningSinks {
     ) {
         let mut before: HashMap<String, Running> =
             self.running.drain(..).map(|running| (running.config.name.clone(), running)).collect();
-        let mut prepared = std::mem::take(&mut self.prepared);
         let following = config.sinks.iter().map(|sink| {
-            let (before, prepared) = (before.remove(&sink.name), prepared.remove(&sink.name));
+            let mut running = before.remove(&sink.name).unwrap_or_else(|| Running::new(sink));
+            running.config = sink.clone();
+            let is_meant = meant == Meant::All || sink.required;
+            let at_start = is_meant.then(|| self.at_start.remove(&sink.name).unwrap_or_default());
             async move {
-                let mut running = before.unwrap_or_else(|| Running::new(sink));
-                running.config = sink.clone();
-                let outcome = running.follow(engines, runtime, config, reached, prepared, journal).await;
+                let Some(at_start) = at_start else { return running };
+                let outcome = running.follow(engines, runtime, config, reached, at_start, journal).await;
                 running.error = outcome.err().map(|why| {
                     let (code, text) = (why.code(), why.to_string());
                     let stays = if running.live.is_some() { "the last good one stays" } else { "nothing is delivered" };
@@ -198,7 +230,7 @@ impl Running {
         runtime: &Threads,
         config: &Config,
         reached: Reached<'_>,
-        prepared: Option<Prepared>,
+        at_start: AtStart,
         journal: &Arc<Journal>,
     ) -> Result<(), LoadError> {
         let found = Found::read(&config.plugins_dir(), &self.config.component(), &Limits::sink())?;
@@ -212,7 +244,7 @@ impl Running {
         if self.live.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        let prepared = match prepared {
+        let prepared = match at_start.prepared {
             Some(prepared) => prepared.into_wanted(&wanted).await,
             None => None,
         };
@@ -221,7 +253,7 @@ impl Running {
             None => admit(engines, &self.config, reached, found)?.await?,
         };
         if self.delivery.is_none() {
-            self.delivery = Some(self.begin(runtime, config, journal)?);
+            self.delivery = Some(self.begin(runtime, config, at_start.begins, journal)?);
         }
         if let Some((orders, _)) = &self.delivery {
             // Full: it is still at a batch, and policies do not wait for that. It is tried again.
@@ -238,14 +270,11 @@ impl Running {
         &self,
         runtime: &Threads,
         config: &Config,
+        begins: Option<Cursor>,
         journal: &Arc<Journal>,
     ) -> Result<(Orders, JoinHandle<()>), LoadError> {
         let wrong = |error: &dyn std::fmt::Display| LoadError::Grant(format!("its place in the journal: {error}"));
-        let begin = match self.config.from {
-            SinkFrom::Start => Cursor::at_start(journal.dir()),
-            SinkFrom::Now => Cursor::before_last(journal.dir(), 0),
-        };
-        let begin = begin.map_err(|error| wrong(&error))?;
+        let begin = begins.map_or_else(|| beginning(&self.config, journal), Ok).map_err(|error| wrong(&error))?;
         let kept = KeptPlace::of(&config.cursors_dir(), &self.config.name);
         let (orders, waiting) = mpsc::channel(ORDERS_WAITING);
         let delivery = Delivery::new(&self.config.name, journal.clone(), kept, begin, self.progress.clone(), waiting);
@@ -259,6 +288,14 @@ impl Running {
             Some(_) => Required::Running(self.progress.clone()),
             None => Required::Missing,
         }
+    }
+}
+
+/// Where a sink begins that has no place yet.
+fn beginning(sink: &SinkConfig, journal: &Journal) -> std::io::Result<Cursor> {
+    match sink.from {
+        SinkFrom::Start => Cursor::at_start(journal.dir()),
+        SinkFrom::Now => Cursor::before_last(journal.dir(), 0),
     }
 }
 
