@@ -261,15 +261,11 @@ async fn follow_token_files(edge: &Edge, doors: &Doors) {
     }
 }
 
-/// The sinks first: where one is required, nothing is answered without it.
+/// The required sinks first: nothing is answered without them.
 async fn announce(edge: Arc<Edge>, service: Arc<Service>) {
     edge.metrics.watch_journal(Arc::downgrade(&service.journal));
     edge.metrics.watch_kek(Arc::downgrade(&service), edge.replica.clone());
-    let (stand, they_stand) = tokio::sync::oneshot::channel();
-    let (plugins, journal) = (edge.plugins.clone(), service.journal.clone());
-    tokio::spawn(async move { plugins.carry(journal, stand).await });
-    // Whoever has not heard which sinks are required answers nobody.
-    let Ok(()) = they_stand.await else { return };
+    edge.plugins.carry(service.journal.clone()).await;
     // Set once: only the startup makes a service.
     let _ = edge.service.set(service);
 }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use futures_util::future::join;
 use origan_codec_host::plugin::{CodeCache, Compiler, Engines, NoCache};
-use tokio::sync::{Mutex, Notify, oneshot};
+use tokio::sync::{Mutex, Notify};
 use tracing::{info, warn};
 
 use crate::audit::Journal;
@@ -53,6 +53,8 @@ pub struct Plugins {
     runtime: Threads,
     /// One change at a time.
     state: Mutex<State>,
+    /// A sink that nobody waited for is admitted.
+    admitted: Arc<Notify>,
     status: ArcSwap<Status>,
     changes: AtomicU64,
 }
@@ -95,6 +97,7 @@ impl Plugins {
             providers: Arc::default(),
             runtime: Threads::start("sinks", 1, SINKS_NICENESS)?,
             state: Mutex::new(state),
+            admitted: Arc::default(),
             status: ArcSwap::default(),
             changes: AtomicU64::new(0),
         }))
@@ -166,20 +169,26 @@ impl Plugins {
         self.publish(&state, None, false);
     }
 
-    /// From now on records of `journal` are carried away by the sinks that were named last. `stand` is told when those do that answers wait for;
-    /// the others go live after that, and miss no record.
-    pub async fn carry(&self, journal: Arc<Journal>, stand: oneshot::Sender<()>) {
+    /// From now on records of `journal` are carried away by the sinks that were named last. Those that are required stand then; the others are
+    /// admitted beside what comes next, and miss no record.
+    pub async fn carry(&self, journal: Arc<Journal>) {
         let mut state = self.state.lock().await;
-        state.journal = Some(journal.clone());
-        // None is named before a configuration was loaded.
         let config = state.config.clone().unwrap_or_default();
-        state.sinks.keep_places(&config, &journal);
+        state.sinks.begin(&self.runtime, &config, &journal);
+        state.journal = Some(journal);
         self.follow_sinks(Meant::Required, &mut state, &config).await;
+        let State { sinks, outputs, credentials, .. } = &mut *state;
+        sinks.prepare(false, &self.engines, &config, Reached { outputs, credentials }, &self.admitted);
         self.publish(&state, None, false);
-        let _ = stand.send(());
-        self.follow_sinks(Meant::All, &mut state, &config).await;
-        state.sinks.have_started();
-        self.publish(&state, None, false);
+    }
+
+    /// Those that were admitted go live.
+    async fn follow_admitted(&self) {
+        let mut state = self.state.lock().await;
+        let config = state.config.clone().unwrap_or_default();
+        self.follow_sinks(Meant::Admitted, &mut state, &config).await;
+        let last = self.status();
+        self.publish(&state, last.config_error.clone(), last.restart_needed);
     }
 
     /// Follows the configuration's file and the components' until the process ends; at once when `hurry` is told.
@@ -189,6 +198,10 @@ impl Plugins {
             let is_told = tokio::select! {
                 () = tokio::time::sleep(watch::LOOK_EVERY) => false,
                 () = hurry.notified() => true,
+                () = self.admitted.notified() => {
+                    self.follow_admitted().await;
+                    continue;
+                }
             };
             // A file that came late, a thread that could not be had: what may pass is tried again by itself.
             let is_due = tried.elapsed() >= watch::TRY_AGAIN_EVERY && self.status().may_pass();
@@ -218,14 +231,13 @@ impl Plugins {
                     Some(error)
                 }
             };
-            self.publish(&state, error, file.restart_needed());
+            self.publish(&state, error.map(|error| error.to_string()), file.restart_needed());
         }
     }
 
     /// Waits, for a while, until the sinks have what the closed journal holds.
     pub async fn finish(&self, deadline: Duration) {
-        // Who is at work on a change has as long too.
-        let Ok(mut state) = tokio::time::timeout(deadline, self.state.lock()).await else { return };
+        let mut state = self.state.lock().await;
         state.sinks.finish(deadline).await;
     }
 
@@ -244,7 +256,7 @@ impl Plugins {
             // Once: what is tried again until there is a journal would be compiled again each time.
             if is_first {
                 outputs.follow(config);
-                sinks.prepare(&self.engines, config, Reached { outputs, credentials });
+                sinks.prepare(true, &self.engines, config, Reached { outputs, credentials }, &self.admitted);
             }
         };
         // In this order: nobody is answered before the policies stand, so they are the first to be compiled.
@@ -262,14 +274,14 @@ impl Plugins {
         }
     }
 
-    fn publish(&self, state: &State, error: Option<ConfigError>, restart_needed: bool) {
+    fn publish(&self, state: &State, config_error: Option<String>, restart_needed: bool) {
         self.status.store(Arc::new(Status {
             policies: state.policies.status(),
             sinks: state.sinks.status(),
             credentials: state.credentials.all(),
             providers: state.providers.status(),
             key_provider: state.key_provider.as_ref().map(LoadedKeyProvider::status),
-            config_error: error.map(|error| error.to_string()),
+            config_error,
             restart_needed,
             changes: self.changes.load(Ordering::Relaxed),
             changed: Some(SystemTime::now()),

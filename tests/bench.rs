@@ -40,7 +40,7 @@ fn expected() -> Vec<(&'static str, Vec<(String, String)>)> {
     let stores = ["10 projects", "100 projects", "1,000 projects"].map(|size| format!("{size}, 32 connections"));
     let stores: Vec<&str> = stores.iter().map(String::as_str).collect();
     let memory = ["resident (VmRSS)", "of that anonymous (RssAnon)"];
-    let mut process = each(&["start to ready"], &["the first start", "started again"]);
+    let mut process = each(&["start to ready", "start to every plugin live"], &["the first start", "started again"]);
     process.extend(each(&memory, &["after 100 requests", "after 1,000 requests"]));
     vec![
         ("One decision, in process", each(&["policy-recency", "policy-access", "policy-window"], &kinds)),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sqlx::{Connection, PgConnection};
 
 use crate::support::{Client, Codec, Launch, postgres};
@@ -229,6 +229,34 @@ async fn who_seals_while_another_replica_rotates_is_given_the_next_version_unles
     let noted = records.iter().filter(of_many).map(|record| json!([record["outcome"], record["keyVersions"]]));
     let expected = [json!(["allowed", [2]]), json!(["allowed", [1, 2]]), json!(["failed", [1]])];
     assert_eq!(noted.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn of_many_who_seal_at_once_while_another_replica_rotates_none_is_refused() {
+    const CALLS: usize = 100;
+    let url = postgres::database().await;
+    let one = Launch::new().variable("DATABASE_URL", &url).start().await;
+    let two = Launch { dir: Launch::new().dir, ..one.launch.clone() }.start().await;
+    one.client.encrypt("shop", "v").await;
+    let mut database = PgConnection::connect(&url).await.expect("connects");
+    run(&mut database, "CREATE TABLE before AS SELECT * FROM project_dek").await;
+    one.client.post("/rotate-dek", json!({"projectId": "shop"})).await.ok();
+    run(&mut database, "CREATE TABLE after AS SELECT * FROM project_dek").await;
+    until_seals_under(&two.client, 2).await;
+    run(&mut database, "TRUNCATE project_dek").await;
+    run(&mut database, "INSERT INTO project_dek SELECT * FROM before").await;
+    run(&mut database, "SELECT pg_notify('codec_dek', 'shop')").await;
+    until_seals_under(&two.client, 1).await;
+    run(&mut database, "TRUNCATE project_dek").await;
+    run(&mut database, "INSERT INTO project_dek SELECT * FROM after").await;
+    // More each than a replica leases at once.
+    let variables: Map<_, _> = (0..70).map(|n| (format!("V_{n}"), json!({"type": "secret", "value": "v"}))).collect();
+    let call = json!({"projectId": "shop", "variables": variables});
+    let client = two.client.keeping_connections();
+    let calls = (0..CALLS).map(|_| client.post("/encrypt-all", call.clone()));
+    for answer in futures_util::future::join_all(calls).await {
+        assert_eq!(answer.ok()["keyVersion"], 2);
+    }
 }
 
 async fn until_seals_under(client: &Client, version: u32) {

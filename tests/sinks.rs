@@ -98,20 +98,37 @@ async fn a_new_sink_begins_with_the_oldest_record_or_with_the_next_as_it_is_told
 }
 
 #[tokio::test]
-async fn the_service_answers_before_a_sink_goes_live_that_no_answer_waits_for_and_the_sink_misses_nothing() {
+async fn the_service_answers_before_a_sink_goes_live_unless_answers_wait_for_it() {
     for (required, goes_live_first) in [(false, false), (true, true)] {
-        let toml = FILE.replace("[[sinks]]", &format!("[[sinks]]\nfrom = \"now\"\nrequired = {required}"));
-        let mut codec = Launch::new().with_plugins().toml(&toml).start().await;
-        let first = codec.client.encrypt("shop", "v").await;
-        assert_eq!(first["keyVersion"], 1);
-        codec.calls(3).await;
-        assert_eq!(codec.terminate().await, 0);
-        // All but the one that the start itself leaves.
-        assert_same(&arrived(&codec), &codec.launch.journal_lines()[1..]);
+        let toml = FILE.replace("[[sinks]]", &format!("[[sinks]]\nrequired = {required}"));
+        let codec = Launch::new().with_plugins().toml(&toml).start().await;
+        codec.until_carried("trail").await;
         let log = codec.log();
         let at = |said: &str| log.find(said).unwrap_or_else(|| panic!("{said}: {log}"));
         assert_eq!(at("a sink goes live") < at("codec serves"), goes_live_first, "{log}");
     }
+}
+
+#[tokio::test]
+async fn a_sink_that_goes_live_long_after_the_start_misses_nothing_since_whatever_happens_between() {
+    let toml = FILE.replace("[[sinks]]", "[[sinks]]\nfrom = \"now\"");
+    let launch = Launch::new().with_plugins().toml(&toml);
+    std::fs::remove_file(launch.data_dir().join("plugins/audit-lines.wasm")).expect("removed");
+    let mut codec = launch.start().await;
+    codec.calls(3).await;
+    let sink = codec.until_sink("trail", "it has failed", |sink| sink["errorCode"].is_string()).await;
+    assert_eq!((&sink["live"], &sink["ackedSeq"]), (&json!(false), &json!(0)), "{sink}");
+    codec.kill();
+    let launch = codec.launch.clone();
+    drop(codec);
+    let mut codec = launch.start().await;
+    codec.calls(3).await;
+    codec.launch.put_plugin("audit-lines.wasm", &component("audit-lines"));
+    codec.until_carried("trail").await;
+    codec.calls(3).await;
+    assert_eq!(codec.terminate().await, 0);
+    // All but the one that the first start itself has left.
+    assert_same(&arrived(&codec), &codec.launch.journal_lines()[1..]);
 }
 
 #[tokio::test]
@@ -160,6 +177,7 @@ async fn a_broken_component_leaves_the_last_good_one_and_says_so_until_it_is_men
 #[tokio::test]
 async fn settings_that_a_plugin_refuses_name_the_key_and_the_last_good_one_goes_on() {
     let mut codec = Launch::new().with_plugins().toml(FILE).start().await;
+    codec.until_carried("trail").await;
     let wrong =
         FILE.replace("settings = { output = \"file\" }", "settings = { output = \"file\", formatt = \"wrapped\" }");
     codec.reconfigure(&wrong).await;

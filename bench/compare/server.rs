@@ -61,31 +61,41 @@ impl Server {
             launches.into_iter().map(|launch| Self::spawn(setting, launch)).collect::<Result<Vec<_>, _>>()?;
         for server in &mut servers {
             server.until_ready()?;
+            if matches!(server.launch.kind, Kind::Codec(_)) {
+                server.until_live()?;
+            }
             server.learn(setting)?;
         }
         Ok(servers)
     }
 
-    /// Waits until it answers calls, and says how long that took since its start. Codec must have all its plugins then.
+    /// Waits until it answers calls, and says how long that took since its start.
     pub(crate) fn until_ready(&mut self) -> anyhow::Result<Duration> {
         let is_codec = matches!(self.launch.kind, Kind::Codec(_));
-        let took = loop {
+        loop {
             let status = self.client.status("/readyz");
             if if is_codec { status == Some(200) } else { status.is_some() } {
-                break self.started.elapsed();
+                return Ok(self.started.elapsed());
             }
             if let Some(status) = self.child.try_wait()? {
                 bail!("{} ended with {status}:\n{}", self.launch.name, self.log());
             }
             ensure!(self.started.elapsed() < READY_WITHIN, "{} is not ready:\n{}", self.launch.name, self.log());
             sleep(Duration::from_millis(1));
-        };
-        if is_codec {
-            for plugin in self.plugins()? {
-                ensure!(plugin["live"] == true, "{}: not live: {plugin:#}", self.launch.name);
-            }
         }
-        Ok(took)
+    }
+
+    /// Waits until every plugin of a codec that is ready is live, and says how long that took since its start: sinks that no answer waits for
+    /// come later.
+    pub(crate) fn until_live(&self) -> anyhow::Result<Duration> {
+        loop {
+            let plugins = self.plugins()?;
+            let Some(missing) = plugins.iter().find(|plugin| plugin["live"] != true) else {
+                return Ok(self.started.elapsed());
+            };
+            ensure!(self.started.elapsed() < READY_WITHIN, "{}: not live: {missing:#}", self.launch.name);
+            sleep(Duration::from_millis(1));
+        }
     }
 
     /// Makes the run's DEK known to it, as its project's.

@@ -128,8 +128,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_string_is_written_as_serde_writes_it(text: String, plain in "[ -~]{0,80}") {
-            for text in [text, plain] {
+        fn a_string_is_written_as_serde_writes_it(any in "(?s).{0,40}", control in "[\\x00-\\x1f]", plain in "[ !#-\\[\\]-~]{0,80}") {
+            for text in [plain.clone() + &control, any, plain] {
                 let mut json = Json { buffer: WipedBytes::default(), is_first: true };
                 json.string(&text);
                 let expected = serde_json::to_vec(&text).expect("JSON");

@@ -17,12 +17,13 @@ const BLOCK_MAX: u64 = 65_536;
 /// What is left of the leased block.
 pub(super) struct EncryptionBudget {
     left: AtomicU64,
-    next_block: Mutex<u64>,
+    /// None: nothing is leased any more, for the DEK is not primary. It never is again.
+    next_block: Mutex<Option<u64>>,
 }
 
 impl EncryptionBudget {
     pub(super) fn new() -> Self {
-        Self { left: AtomicU64::new(0), next_block: Mutex::new(BLOCK_MIN) }
+        Self { left: AtomicU64::new(0), next_block: Mutex::new(Some(BLOCK_MIN)) }
     }
 
     /// Counts `count` encryptions before they happen. Where a new block is needed, [`KeysError::NotPrimary`] of a DEK that encrypts no more.
@@ -35,7 +36,8 @@ impl EncryptionBudget {
         if self.take_leased(count) {
             return Ok(());
         }
-        let block = count.max(*next_block);
+        let usual = next_block.ok_or(KeysError::NotPrimary)?;
+        let block = count.max(usual);
         let granted = match store.lease(&dek.project_id, dek.version, block).await? {
             Some(total) => Some((block, total)),
             // Near the cap a whole block may not fit where this call does.
@@ -44,14 +46,17 @@ impl EncryptionBudget {
         let Some((granted, total)) = granted else {
             // Nothing is leased of one that was rotated meanwhile.
             let row = store.version(&dek.project_id, dek.version).await?;
-            let is_primary = row.is_some_and(|row| row.state == DekState::Primary);
-            return Err(if is_primary { KeysError::Exhausted } else { KeysError::NotPrimary });
+            if row.is_some_and(|row| row.state == DekState::Primary) {
+                return Err(KeysError::Exhausted);
+            }
+            *next_block = None;
+            return Err(KeysError::NotPrimary);
         };
         if total >= ENCRYPTIONS_MAX / 2 {
             warn!(project.id = %dek.project_id, dek.version = %dek.version, encryptions = total,
                   "this DEK has used half of the encryptions it may do: rotate it");
         }
-        *next_block = (*next_block * 2).min(BLOCK_MAX);
+        *next_block = Some((usual * 2).min(BLOCK_MAX));
         self.left.fetch_add(granted - count, Ordering::AcqRel);
         Ok(())
     }

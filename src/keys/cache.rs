@@ -14,7 +14,7 @@ use moka::Expiry;
 use moka::future::Cache;
 use origan_codec_host::crypto::Tag;
 
-use super::{KeysError, RawDek};
+use super::{KeysError, ProjectDek, RawDek};
 use crate::names::{KeyVersion, ProjectId};
 
 /// How long "no project's" is believed of a raw DEK: it may become one's any time, on another replica too.
@@ -131,6 +131,14 @@ impl DekCache {
         self.kept.invalidate(&CacheKey::Primary(project_id.clone())).await;
     }
 
+    /// `dek` is not as it was found. If nobody has seen that yet, nothing of its project counts that was looked for before now; else what was looked
+    /// for since does.
+    pub(super) async fn invalidate_with(&self, dek: &ProjectDek) {
+        if self.is_current(dek) {
+            self.invalidate_project(&dek.project_id).await;
+        }
+    }
+
     /// Nothing counts that was looked for before now, and all of it is wiped.
     pub(super) fn invalidate_all(&self) {
         {
@@ -142,8 +150,14 @@ impl DekCache {
     }
 
     fn counts(&self, dek: &RawDek) -> bool {
-        // One that is no project's is kept for seconds.
-        let RawDek::Known(dek) = dek else { return true };
+        match dek {
+            RawDek::Known(dek) => self.is_current(dek),
+            // Kept for seconds.
+            RawDek::Unknown(_) => true,
+        }
+    }
+
+    fn is_current(&self, dek: &ProjectDek) -> bool {
         if dek.epoch == self.now.load(Ordering::Acquire) {
             return true;
         }

@@ -17,10 +17,10 @@ impl Keys {
             return Err(KeysError::NotPrimary);
         }
         match dek.budget.take(&*self.store, &dek, count as u64).await {
-            Ok(()) => Ok(Sealing(dek)),
+            Ok(()) => Ok(Sealing { dek, left: count }),
             Err(KeysError::NotPrimary) => {
                 // Rotated on another replica, whose word has not come yet.
-                self.cache.invalidate_project(&dek.project_id).await;
+                self.cache.invalidate_with(&dek).await;
                 Err(KeysError::NotPrimary)
             }
             Err(error) => Err(error),
@@ -28,18 +28,22 @@ impl Keys {
     }
 }
 
-/// Seals as many values as were counted.
-pub struct Sealing(Arc<ProjectDek>);
+/// Seals as many values as were counted, and no more.
+pub struct Sealing {
+    dek: Arc<ProjectDek>,
+    left: usize,
+}
 
 impl Sealing {
     /// What it seals under.
     pub fn dek(&self) -> &ProjectDek {
-        &self.0
+        &self.dek
     }
 
     /// Seals `value`: bound to `name`, or in v1.
-    pub fn seal(&self, name: Option<&VariableName>, value: &Plaintext) -> Result<EncryptedValue, KeysError> {
-        let Self(dek) = self;
+    pub fn seal(&mut self, name: Option<&VariableName>, value: &Plaintext) -> Result<EncryptedValue, KeysError> {
+        self.left = self.left.checked_sub(1).ok_or(KeysError::Corrupt("more values than were counted"))?;
+        let dek = &self.dek;
         let sealed = match name {
             None => dek.cipher.seal_value(value),
             Some(name) => dek.cipher.seal_bound_value(value, dek.binding(name), dek.version.number()),

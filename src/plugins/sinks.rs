@@ -1,32 +1,31 @@
 //! The sinks that run, each on its own way through the journal, all on a thread of their own: what they do never holds up a request
 //! that does not require it.
 
+mod admission;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::future::join_all;
-use origan_codec_host::plugin::outside::{Egress, Granted};
-use origan_codec_host::plugin::{Engines, Entry, Limits, SinkPlugin, WriteOutcome};
-use tokio::sync::mpsc;
+use origan_codec_host::plugin::{Engines, Limits};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
 use super::Checked;
 use super::component::{Found, Key, LoadError};
 use super::credentials::Credentials;
-use super::outside::{Outputs, granted_to_sink, sink_reach};
+use super::outside::{Outputs, sink_reach};
 use super::status::PluginStatus;
 use super::threads::Threads;
 use crate::audit::Journal;
 use crate::audit::cursor::Cursor;
-use crate::audit::delivery::{
-    CarrierFigures, Carry, CarryError, Delivery, DeliverySettings, KeptPlace, Order, Orders, Progress,
-};
+use crate::audit::delivery::{Delivery, DeliverySettings, KeptPlace, Order, Orders, Progress};
 use crate::audit::required::Required;
 use crate::config::{Config, SinkConfig, SinkFrom};
+use admission::{Prepared, admit};
 
 /// Replacements of one sink that may wait for the end of its batch.
 const ORDERS_WAITING: usize = 4;
@@ -35,16 +34,8 @@ const ORDERS_WAITING: usize = 4;
 #[derive(Default)]
 pub(super) struct RunningSinks {
     running: Vec<Running>,
-    /// What was got ready for the start of the process, by name.
-    at_start: HashMap<String, AtStart>,
-}
-
-#[derive(Default)]
-struct AtStart {
-    /// Required: it is being admitted since before there is a journal.
-    prepared: Option<Prepared>,
-    /// Not required: where it begins, as of before the first record.
-    begins: Option<Cursor>,
+    /// What is being admitted while something else is done, by name.
+    prepared: HashMap<String, Prepared>,
 }
 
 /// Which sinks.
@@ -52,15 +43,10 @@ struct AtStart {
 pub(super) enum Meant {
     /// Those that answers wait for.
     Required,
-    /// Those too that nobody waits for.
+    /// Of the others, those that were prepared and are admitted now.
+    Admitted,
+    /// Each; but of the others none that is still being admitted.
     All,
-}
-
-/// A sink that is admitted while nothing can be carried away yet.
-struct Prepared {
-    key: Key,
-    reach: String,
-    admission: JoinHandle<Result<LiveSink, LoadError>>,
 }
 
 /// What sinks may be granted.
@@ -86,29 +72,30 @@ struct Live {
 }
 
 impl RunningSinks {
-    /// Begins to admit those that answers wait for: at a start, beside the policies, so that they are at hand when the journal is.
-    pub(super) fn prepare(&mut self, engines: &Arc<Engines>, config: &Config, reached: Reached<'_>) {
-        for sink in config.sinks.iter().filter(|sink| sink.required) {
-            // What fails here is told when it is to go live.
-            let Ok(found) = Found::read(&config.plugins_dir(), &sink.component(), &Limits::sink()) else { continue };
-            let key = found.key.clone();
-            let Ok(admission) = admit(engines, sink, reached, found) else { continue };
-            let prepared = Prepared { key, reach: sink_reach(config, sink), admission: tokio::spawn(admission) };
-            self.at_start.entry(sink.name.clone()).or_default().prepared = Some(prepared);
-        }
+    /// Gives each sink its place in the journal, before there is a record that it could miss. It goes live when it has been admitted.
+    pub(super) fn begin(&mut self, runtime: &Threads, config: &Config, journal: &Arc<Journal>) {
+        let begun = config.sinks.iter().map(|sink| {
+            let mut running = Running::new(sink);
+            let outcome = running.begin(runtime, config, journal).map(|delivery| running.delivery = Some(delivery));
+            running.note(outcome);
+            running
+        });
+        self.running = begun.collect();
     }
 
-    /// Keeps where those begin that go live when there are records already.
-    pub(super) fn keep_places(&mut self, config: &Config, journal: &Journal) {
-        for sink in config.sinks.iter().filter(|sink| !sink.required) {
-            // What fails here is told when it is to go live.
-            self.at_start.entry(sink.name.clone()).or_default().begins = beginning(sink, journal).ok();
+    /// Begins to admit sinks, those that are required or the others; `told` when one has been.
+    pub(super) fn prepare(
+        &mut self,
+        required: bool,
+        engines: &Arc<Engines>,
+        config: &Config,
+        reached: Reached<'_>,
+        told: &Arc<Notify>,
+    ) {
+        for sink in config.sinks.iter().filter(|sink| sink.required == required) {
+            let prepared = Prepared::begin(engines, config, sink, reached, told);
+            self.prepared.insert(sink.name.clone(), prepared);
         }
-    }
-
-    /// Nothing that was got ready for the start is of use any more.
-    pub(super) fn have_started(&mut self) {
-        self.at_start.clear();
     }
 
     /// Starts, replaces and ends what `config` says, of those that are `meant`.
@@ -123,23 +110,33 @@ impl RunningSinks {
     ) {
         let mut before: HashMap<String, Running> =
             self.running.drain(..).map(|running| (running.config.name.clone(), running)).collect();
+        let mut prepared_before = std::mem::take(&mut self.prepared);
         let following = config.sinks.iter().map(|sink| {
             let mut running = before.remove(&sink.name).unwrap_or_else(|| Running::new(sink));
             running.config = sink.clone();
-            let is_meant = meant == Meant::All || sink.required;
-            let at_start = is_meant.then(|| self.at_start.remove(&sink.name).unwrap_or_default());
+            let prepared = prepared_before.remove(&sink.name).filter(|prepared| prepared.is_of(sink));
+            let is_under_way = prepared.as_ref().is_some_and(Prepared::is_under_way) && !sink.required;
+            let is_meant = match meant {
+                Meant::Required => sink.required,
+                Meant::Admitted => prepared.is_some() && !is_under_way,
+                Meant::All => !is_under_way,
+            };
+            let prepared = match prepared {
+                Some(prepared) if !is_meant => {
+                    self.prepared.insert(sink.name.clone(), prepared);
+                    None
+                }
+                prepared => prepared,
+            };
             async move {
-                let Some(at_start) = at_start else { return running };
-                let outcome = running.follow(engines, runtime, config, reached, at_start, journal).await;
-                running.error = outcome.err().map(|why| {
-                    let (code, text) = (why.code(), why.to_string());
-                    let stays = if running.live.is_some() { "the last good one stays" } else { "nothing is delivered" };
-                    error!(sink = sink.name, code, cause = text, stays, "a sink was not admitted");
-                    (code, text)
-                });
+                if is_meant {
+                    let outcome = running.follow(engines, runtime, config, reached, prepared, journal).await;
+                    running.note(outcome);
+                }
                 running
             }
         });
+        let following: Vec<_> = following.collect();
         self.running = join_all(following).await;
         // Before those that are gone end: nobody waits for them any more.
         let required = self.running.iter().filter(|running| running.config.required);
@@ -169,7 +166,9 @@ impl RunningSinks {
 
     /// Waits for those that still carry the end of a closed journal.
     pub(super) async fn finish(&mut self, deadline: Duration) {
-        let ending = self.running.drain(..).filter_map(|running| running.delivery);
+        // What is not live has nothing to carry with.
+        let live = self.running.drain(..).filter(|running| running.live.is_some());
+        let ending = live.filter_map(|running| running.delivery);
         // Their orders are kept to the end: without them a delivery ends at once.
         let (orders, tasks): (Vec<_>, Vec<_>) = ending.unzip();
         let _ = tokio::time::timeout(deadline, join_all(tasks)).await;
@@ -192,32 +191,6 @@ pub(super) async fn check(engines: &Arc<Engines>, config: &Config, reached: Reac
     join_all(checking).await
 }
 
-/// Grants what `sink` asks for; the rest of its admission holds on to nothing here.
-fn admit(
-    engines: &Arc<Engines>,
-    sink: &SinkConfig,
-    reached: Reached<'_>,
-    found: Found,
-) -> Result<impl Future<Output = Result<LiveSink, LoadError>> + Send + use<>, LoadError> {
-    let outside = Arc::new(granted_to_sink(sink, reached.outputs, reached.credentials)?);
-    let (http, lines) = (outside.has_http(), outside.has_lines());
-    let engines = engines.clone();
-    Ok(async move {
-        let plugin = engines.admit_sink(found.candidate, outside.clone(), http, lines).await?;
-        Ok(LiveSink { plugin, outside })
-    })
-}
-
-impl Prepared {
-    /// What was admitted; none if it is not what is wanted now, or failed: what was wrong then may have passed.
-    async fn into_wanted(self, wanted: &Live) -> Option<LiveSink> {
-        if (&self.key, &self.reach) != (&wanted.key, &wanted.reach) {
-            return None;
-        }
-        self.admission.await.ok()?.ok()
-    }
-}
-
 impl Running {
     fn new(config: &SinkConfig) -> Self {
         let progress = Arc::default();
@@ -230,7 +203,7 @@ impl Running {
         runtime: &Threads,
         config: &Config,
         reached: Reached<'_>,
-        at_start: AtStart,
+        prepared: Option<Prepared>,
         journal: &Arc<Journal>,
     ) -> Result<(), LoadError> {
         let found = Found::read(&config.plugins_dir(), &self.config.component(), &Limits::sink())?;
@@ -244,16 +217,18 @@ impl Running {
         if self.live.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        let prepared = match at_start.prepared {
+        let admitted = match prepared {
             Some(prepared) => prepared.into_wanted(&wanted).await,
             None => None,
         };
-        let plugin = match prepared {
-            Some(plugin) => plugin,
-            None => admit(engines, &self.config, reached, found)?.await?,
+        let plugin = match admitted {
+            Some(Ok(plugin)) => plugin,
+            Some(Err(why)) if !self.config.required => return Err(why),
+            // What was wrong when a required one was prepared may have passed: it may be long ago.
+            Some(Err(_)) | None => admit(engines, &self.config, reached, found)?.await?,
         };
         if self.delivery.is_none() {
-            self.delivery = Some(self.begin(runtime, config, at_start.begins, journal)?);
+            self.delivery = Some(self.begin(runtime, config, journal)?);
         }
         if let Some((orders, _)) = &self.delivery {
             // Full: it is still at a batch, and policies do not wait for that. It is tried again.
@@ -270,11 +245,14 @@ impl Running {
         &self,
         runtime: &Threads,
         config: &Config,
-        begins: Option<Cursor>,
         journal: &Arc<Journal>,
     ) -> Result<(Orders, JoinHandle<()>), LoadError> {
         let wrong = |error: &dyn std::fmt::Display| LoadError::Grant(format!("its place in the journal: {error}"));
-        let begin = begins.map_or_else(|| beginning(&self.config, journal), Ok).map_err(|error| wrong(&error))?;
+        let begin = match self.config.from {
+            SinkFrom::Start => Cursor::at_start(journal.dir()),
+            SinkFrom::Now => Cursor::before_last(journal.dir(), 0),
+        };
+        let begin = begin.map_err(|error| wrong(&error))?;
         let kept = KeptPlace::of(&config.cursors_dir(), &self.config.name);
         let (orders, waiting) = mpsc::channel(ORDERS_WAITING);
         let delivery = Delivery::new(&self.config.name, journal.clone(), kept, begin, self.progress.clone(), waiting);
@@ -283,44 +261,19 @@ impl Running {
         Ok((orders, task))
     }
 
+    fn note(&mut self, outcome: Result<(), LoadError>) {
+        self.error = outcome.err().map(|why| {
+            let (code, text) = (why.code(), why.to_string());
+            let stays = if self.live.is_some() { "the last good one stays" } else { "nothing is delivered" };
+            error!(sink = self.config.name, code, cause = text, stays, "a sink was not admitted");
+            (code, text)
+        });
+    }
+
     fn as_required(&self) -> Required {
         match &self.live {
             Some(_) => Required::Running(self.progress.clone()),
             None => Required::Missing,
-        }
-    }
-}
-
-/// Where a sink begins that has no place yet.
-fn beginning(sink: &SinkConfig, journal: &Journal) -> std::io::Result<Cursor> {
-    match sink.from {
-        SinkFrom::Start => Cursor::at_start(journal.dir()),
-        SinkFrom::Now => Cursor::before_last(journal.dir(), 0),
-    }
-}
-
-struct LiveSink {
-    plugin: SinkPlugin,
-    outside: Arc<Granted>,
-}
-
-#[async_trait]
-impl Carry for LiveSink {
-    async fn write(&mut self, batch: &[Entry]) -> Result<WriteOutcome, CarryError> {
-        let outcome = self.plugin.write(batch).await;
-        outcome.map_err(|fault| CarryError { code: fault.code(), text: fault.to_string() })
-    }
-
-    fn complaint(&self) -> Option<String> {
-        self.plugin.log().take_complaint()
-    }
-
-    fn figures(&self) -> CarrierFigures {
-        CarrierFigures {
-            memory_bytes: self.plugin.memory_bytes(),
-            replaced: self.plugin.replaced(),
-            log_dropped: self.plugin.log().dropped(),
-            requests_refused: self.outside.http.as_ref().map_or(0, Egress::refused),
         }
     }
 }

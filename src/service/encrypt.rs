@@ -38,7 +38,7 @@ impl Service {
         let subject = Subject { variables: &named, ..Subject::of_project(Action::Encrypt, &call.project_id) };
         let permit = self.authorise(context, pending, &subject).await?;
         let under_dek = SealsUnder::named_or_primary(call.encrypted_dek.as_ref());
-        let sealing = self.sealing(&permit, pending, &call.project_id, under_dek, 1).await?;
+        let mut sealing = self.sealing(&permit, pending, &call.project_id, under_dek, 1).await?;
         let sealed = sealing.seal(bound_to, &call.value)?;
         Ok(under(sealing.dek(), sealed.encode()))
     }
@@ -69,13 +69,13 @@ impl Service {
         let subject = Subject { variables: &listed, ..Subject::of_project(Action::EncryptAll, &call.project_id) };
         let permit = self.authorise(context, pending, &subject).await?;
         let under_dek = SealsUnder::named_or_primary(call.encrypted_dek.as_ref());
-        let sealing = self.sealing(&permit, pending, &call.project_id, under_dek, secrets().count()).await?;
-        let dek = sealing.dek();
+        let mut sealing = self.sealing(&permit, pending, &call.project_id, under_dek, secrets().count()).await?;
+        let key_version = sealing.dek().version();
         let is_bound = self.format(call.format, &call.project_id) == ValueFormat::V2;
         let variables = call.variables.into_iter().map(|(name, variable)| {
             let stored = match variable {
                 EncryptVariable::Secret(text) => {
-                    EncryptedVariable::Secret(sealing.seal(is_bound.then_some(&name), &text)?, Some(dek.version()))
+                    EncryptedVariable::Secret(sealing.seal(is_bound.then_some(&name), &text)?, Some(key_version))
                 }
                 EncryptVariable::Sealed(value, version) => EncryptedVariable::Secret(value, version),
                 EncryptVariable::Plain(text) => EncryptedVariable::Plain(text),
@@ -83,7 +83,8 @@ impl Service {
             };
             Ok((name, stored))
         });
-        Ok(under(dek, variables.collect::<Result<_, KeysError>>()?))
+        let variables = variables.collect::<Result<_, KeysError>>()?;
+        Ok(under(sealing.dek(), variables))
     }
 
     /// Makes the project's DEK, or answers the one it has: safe to repeat.

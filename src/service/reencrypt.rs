@@ -37,7 +37,9 @@ impl Service {
         call: ReEncrypt,
     ) -> Result<Withheld<Encrypted<Vec<(VariableName, EncryptedVariable)>>>, Refusal> {
         pending.record().project_id = Some(call.project_id.clone());
-        pending.record().variables = names_of_secrets(&call.variables);
+        let secrets = names_of_secrets(&call.variables);
+        let count = secrets.len();
+        pending.record().variables = secrets;
         pending.record().external = call.variables.iter().filter_map(external_note).collect();
         let listed = || Facts::of_variables(call.variables.iter().map(as_policies_see));
         let subject = Subject { variables: &listed, ..Subject::of_project(Action::ReEncrypt, &call.project_id) };
@@ -50,13 +52,11 @@ impl Service {
         };
         let deks = self.opening_deks(&permit, pending, &asked).await?;
         // Never makes one: whoever has something to open has a DEK.
-        let count = pending.record().variables.len();
         let sealing = self.sealing(&permit, pending, &call.project_id, SealsUnder::Primary, count).await?;
         // None: each as it is, unless the project's are to be of another.
         let format = call.format.or_else(|| self.chosen_format(&call.project_id));
-        let anew = Anew { permit: &permit, deks, sealing, format };
-        let primary = anew.sealing.dek();
-        let mut versions = BTreeSet::from([primary.version()]);
+        let mut anew = Anew { permit: &permit, deks, sealing, format };
+        let mut versions = BTreeSet::from([anew.sealing.dek().version()]);
         let mut variables = Withheld::new(Vec::with_capacity(call.variables.len()));
         for (name, variable) in call.variables {
             let stored = match variable {
@@ -72,6 +72,7 @@ impl Service {
             variables = variables.and(stored, |variables, stored| variables.push((name, stored)));
         }
         pending.record().key_versions = versions.into_iter().collect();
+        let primary = anew.sealing.dek();
         let (key_version, encrypted_dek) = (primary.version(), primary.encrypted_dek().clone());
         Ok(variables.map(|sealed| Encrypted { sealed, key_version, encrypted_dek }))
     }
@@ -90,7 +91,7 @@ impl Anew<'_> {
     /// The value as it should be, and the version that opened it. One that is so already stays byte for byte: but it must open, or a value that
     /// was pasted in from elsewhere would pass.
     fn seal(
-        &self,
+        &mut self,
         name: &VariableName,
         value: EncryptedValue,
         version: Option<KeyVersion>,

@@ -18,7 +18,7 @@ const LOOKS_MAX: u32 = 8;
 pub(super) enum SealsUnder<'a> {
     /// The one that the caller names, if it is the primary one.
     Named(&'a EncryptedDek),
-    /// Whichever is primary.
+    /// Whichever is primary, for values that were opened.
     Primary,
     /// Whichever is primary; one is made if there is none.
     PrimaryOrNew,
@@ -51,7 +51,7 @@ impl Service {
         Err(KeysError::Store("the DEK was rotated as often as it was looked for".into()).into())
     }
 
-    /// As it is now; the record says which version.
+    /// As it is now. The record says which version, but of values that are opened too: they tell it themselves.
     pub(super) async fn dek_to_seal_under(
         &self,
         permit: &Permit,
@@ -64,7 +64,9 @@ impl Service {
             SealsUnder::Primary => self.keys.primary(permit, project_id).await?,
             SealsUnder::PrimaryOrNew => self.keys.primary_or_create(permit, project_id, pending.record()).await?,
         };
-        pending.record().key_versions = vec![dek.version()];
+        if !matches!(under, SealsUnder::Primary) {
+            pending.record().key_versions = vec![dek.version()];
+        }
         Ok(dek)
     }
 }
