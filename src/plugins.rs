@@ -159,14 +159,17 @@ impl Plugins {
     pub async fn load_key_provider(&self, config: &Config) {
         let mut state = self.state.lock().await;
         self.follow_key_provider(&mut state, config).await;
-        self.publish(&state, None, false);
+        self.publish_again(&state);
     }
 
-    /// Loads the policies and providers that `config` names. Sinks follow with [`Plugins::carry`].
+    /// Loads the policies and providers that `config` names, or the configuration that was followed meanwhile. Sinks follow with
+    /// [`Plugins::carry`].
     pub async fn load(&self, config: &Config) {
         let mut state = self.state.lock().await;
-        self.follow_policies_and_providers(&mut state, config).await;
-        self.publish(&state, None, false);
+        // Where the KEK is outside the start may have waited long, and whoever edited the file meanwhile meant it.
+        let config = state.config.clone().unwrap_or_else(|| config.clone());
+        self.follow_policies_and_providers(&mut state, &config).await;
+        self.publish_again(&state);
     }
 
     /// From now on records of `journal` are carried away by the sinks that were named last. Those that are required stand then; the others are
@@ -179,7 +182,7 @@ impl Plugins {
         self.follow_sinks(Meant::Required, &mut state, &config).await;
         let State { sinks, outputs, credentials, .. } = &mut *state;
         sinks.prepare(false, &self.engines, &config, Reached { outputs, credentials }, &self.admitted);
-        self.publish(&state, None, false);
+        self.publish_again(&state);
     }
 
     /// Those that were admitted go live.
@@ -187,8 +190,7 @@ impl Plugins {
         let mut state = self.state.lock().await;
         let config = state.config.clone().unwrap_or_default();
         self.follow_sinks(Meant::Admitted, &mut state, &config).await;
-        let last = self.status();
-        self.publish(&state, last.config_error.clone(), last.restart_needed);
+        self.publish_again(&state);
     }
 
     /// Follows the configuration's file and the components' until the process ends; at once when `hurry` is told.
@@ -272,6 +274,12 @@ impl Plugins {
             let reached = Reached { outputs, credentials };
             sinks.follow(meant, &self.engines, &self.runtime, config, reached, journal).await;
         }
+    }
+
+    /// Of the file, what was said last.
+    fn publish_again(&self, state: &State) {
+        let last = self.status();
+        self.publish(state, last.config_error.clone(), last.restart_needed);
     }
 
     fn publish(&self, state: &State, config_error: Option<String>, restart_needed: bool) {

@@ -37,6 +37,9 @@ pub(crate) async fn vault() -> Vault {
     vault
 }
 
+/// Lets nobody do anything.
+const NOBODY: &str = "\n[[policies]]\nname = \"access\"\npath = \"policy-access.wasm\"\nsettings = { table = \"nobody | * | *, - | *\" }\n";
+
 /// With no KEK of its own.
 pub(crate) fn launch() -> Launch {
     Launch::new().with_plugins().variable("KEK_SECRET", "")
@@ -163,6 +166,8 @@ async fn a_start_waits_for_the_plugin_and_for_vault_and_becomes_ready_by_itself(
     let aside = plugin.with_extension("aside");
     let plugin = if plugin.exists() { plugin } else { panic!("{} is not where plugins are", plugin.display()) };
     std::fs::rename(&plugin, &aside).expect("renamed");
+    let launch_dir = launch.dir.clone();
+    launch.put_plugin("policy-access.wasm", &crate::support::plugins::component("policy-access"));
     let codec = launch.toml(&toml).start_unready().await;
     let waiting = waiting_for(&codec).await;
     assert!(waiting.contains("key provider `transit`") && waiting.contains("unreadable"), "{waiting}");
@@ -175,9 +180,16 @@ async fn a_start_waits_for_the_plugin_and_for_vault_and_becomes_ready_by_itself(
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     codec.client.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await.refused(503, "not_ready");
+    // What is edited meanwhile counts, and not what the process began with.
+    crate::support::plugins::replace(&launch_dir.path().join("codec.toml"), (toml + NOBODY).as_bytes());
+    codec.signal("-HUP");
+    codec.until_logged("a policy goes live").await;
     vault.always(None);
     codec.until_ready().await;
-    codec.client.encrypt("shop", "v").await;
+    let call = json!({"projectId": "shop", "value": "v"});
+    let refused = codec.client.post("/encrypt", call).await;
+    refused.refused(403, "denied");
+    assert_eq!(codec.plugins().await["policies"][0]["live"], true);
 }
 
 #[tokio::test]

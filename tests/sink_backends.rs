@@ -342,6 +342,7 @@ async fn swapped_under_load(required: bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
+    codec.until_sink("siem", "it is live", |sink| sink["live"] == true).await;
     answered_more(100).await;
     codec.reconfigure(&to_daemon).await;
     answered_more(100).await;

@@ -121,6 +121,10 @@ impl Delivery {
                     Cursor::at_start(journal.dir()).map_err(|error| kept.wrong(error))?
                 }
             }
+            None if kept.is_lost() => {
+                error!(sink = name, "a sink's place was lost: it begins with the oldest record, some may come twice");
+                Cursor::at_start(journal.dir()).map_err(|error| kept.wrong(error))?
+            }
             None => {
                 // Kept at once: what comes before the first batch is taken is this sink's too.
                 kept.begin(begin.place())?;
@@ -159,9 +163,10 @@ impl Delivery {
                 continue;
             }
             if batch.is_empty() || self.carrier.is_none() {
-                let carries = self.carrier.is_some();
+                // Without a carrier, one record is enough to know how long the sink lags.
+                let looks = self.carrier.is_some() || batch.is_empty();
                 let moves = async {
-                    if carries {
+                    if looks {
                         // Ends only with the journal.
                         let _ = committed.changed().await;
                     } else {

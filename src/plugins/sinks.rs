@@ -58,6 +58,8 @@ pub(super) struct Reached<'a> {
 
 struct Running {
     config: SinkConfig,
+    /// Where it begins, from when that was first looked for until its place is kept.
+    begins: Option<Cursor>,
     live: Option<Live>,
     progress: Arc<Progress>,
     delivery: Option<(Orders, JoinHandle<()>)>,
@@ -194,7 +196,7 @@ pub(super) async fn check(engines: &Arc<Engines>, config: &Config, reached: Reac
 impl Running {
     fn new(config: &SinkConfig) -> Self {
         let progress = Arc::default();
-        Self { config: config.clone(), live: None, progress, delivery: None, error: None }
+        Self { config: config.clone(), begins: None, live: None, progress, delivery: None, error: None }
     }
 
     async fn follow(
@@ -242,22 +244,25 @@ impl Running {
     }
 
     fn begin(
-        &self,
+        &mut self,
         runtime: &Threads,
         config: &Config,
         journal: &Arc<Journal>,
     ) -> Result<(Orders, JoinHandle<()>), LoadError> {
         let wrong = |error: &dyn std::fmt::Display| LoadError::Grant(format!("its place in the journal: {error}"));
-        let begin = match self.config.from {
-            SinkFrom::Start => Cursor::at_start(journal.dir()),
-            SinkFrom::Now => Cursor::before_last(journal.dir(), 0),
+        let begin = match (self.config.from, &self.begins) {
+            (SinkFrom::Now, Some(begins)) => Ok(begins.clone()),
+            (SinkFrom::Now, None) => Cursor::before_last(journal.dir(), 0),
+            (SinkFrom::Start, _) => Cursor::at_start(journal.dir()),
         };
         let begin = begin.map_err(|error| wrong(&error))?;
+        self.begins = Some(begin.clone());
         let kept = KeptPlace::of(&config.cursors_dir(), &self.config.name);
         let (orders, waiting) = mpsc::channel(ORDERS_WAITING);
         let delivery = Delivery::new(&self.config.name, journal.clone(), kept, begin, self.progress.clone(), waiting);
         let delivery = delivery.map_err(|error| wrong(&error))?;
         let task = runtime.spawn(delivery.run()).ok_or_else(|| wrong(&"the process ends"))?;
+        self.begins = None;
         Ok((orders, task))
     }
 

@@ -45,7 +45,6 @@ impl KeptPlace {
     pub(super) fn read(&self) -> Result<Option<PlaceRecord>, PlaceError> {
         let wrong = |source| PlaceError { path: self.path.clone(), source };
         match fs::read(&self.path) {
-            // What a power loss leaves of a file that was not synced: records come twice, and none is missed.
             Ok(bytes) if bytes.is_empty() => Ok(None),
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| wrong(error.into())),
             Err(absent) if absent.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -53,13 +52,21 @@ impl KeptPlace {
         }
     }
 
+    /// What a power loss leaves of a file that was not synced: the sink is not new.
+    pub(super) fn is_lost(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|file| file.len() == 0)
+    }
+
     pub(super) fn wrong(&self, source: io::Error) -> PlaceError {
         PlaceError { path: self.path.clone(), source }
     }
 
-    /// The place of a sink that is new.
+    /// The place of a sink that is new. On the disk, as the records are that come after it.
     pub(super) fn begin(&self, place: Place) -> Result<(), PlaceError> {
-        let written = self.write(place, &Acked::default());
+        let written = self.write(place, &Acked::default()).and_then(|()| {
+            fs::File::open(&self.path)?.sync_all()?;
+            self.path.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
+        });
         written.map_err(|source| PlaceError { path: self.path.clone(), source })
     }
 
@@ -90,6 +97,8 @@ mod tests {
         let record = kept.read().expect("readable").expect("there");
         assert_eq!((record.place, record.acked), (place, acked));
         fs::write(&kept.path, "{\"segment\":").expect("written");
-        assert!(kept.read().is_err());
+        assert!(kept.read().is_err() && !kept.is_lost());
+        fs::write(&kept.path, "").expect("written");
+        assert!(kept.read().expect("readable").is_none() && kept.is_lost());
     }
 }
