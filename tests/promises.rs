@@ -57,6 +57,7 @@ mod samples;
 mod sink_backends;
 mod sink_faults;
 mod sink_reach;
+mod sink_swap;
 mod sinks;
 mod store;
 mod store_faults;

@@ -189,17 +189,42 @@ async fn a_replica_that_hears_of_nothing_believes_its_cache_no_longer_than_it_is
     until_refused(&two.client, "/decrypt-all", &call, Duration::from_secs(10)).await;
 }
 
+/// A project whose DEK one replica has rotated, as another knows; a value of before; and the rows before and after, in tables of those names.
+struct Rotated {
+    one: Codec,
+    two: Codec,
+    first: Value,
+    database: PgConnection,
+}
+
+impl Rotated {
+    async fn new() -> Self {
+        let url = postgres::database().await;
+        let one = Launch::new().variable("DATABASE_URL", &url).start().await;
+        let two = Launch { dir: Launch::new().dir, ..one.launch.clone() }.start().await;
+        let first = one.client.encrypt("shop", "v").await;
+        let mut database = PgConnection::connect(&url).await.expect("connects");
+        run(&mut database, "CREATE TABLE before AS SELECT * FROM project_dek").await;
+        one.client.post("/rotate-dek", json!({"projectId": "shop"})).await.ok();
+        run(&mut database, "CREATE TABLE after AS SELECT * FROM project_dek").await;
+        until_seals_under(&two.client, 2).await;
+        Self { one, two, first, database }
+    }
+}
+
+/// It is not rotated yet, as `other` knows; and then it is, and nobody is told.
+async fn rotate_unheard(database: &mut PgConnection, other: &Client) {
+    run(database, "TRUNCATE project_dek").await;
+    run(database, "INSERT INTO project_dek SELECT * FROM before").await;
+    run(database, "SELECT pg_notify('codec_dek', 'shop')").await;
+    until_seals_under(other, 1).await;
+    run(database, "TRUNCATE project_dek").await;
+    run(database, "INSERT INTO project_dek SELECT * FROM after").await;
+}
+
 #[tokio::test]
 async fn who_seals_while_another_replica_rotates_is_given_the_next_version_unless_the_one_before_was_named() {
-    let url = postgres::database().await;
-    let one = Launch::new().variable("DATABASE_URL", &url).start().await;
-    let two = Launch { dir: Launch::new().dir, ..one.launch.clone() }.start().await;
-    let first = one.client.encrypt("shop", "v").await;
-    let mut database = PgConnection::connect(&url).await.expect("connects");
-    run(&mut database, "CREATE TABLE before AS SELECT * FROM project_dek").await;
-    one.client.post("/rotate-dek", json!({"projectId": "shop"})).await.ok();
-    run(&mut database, "CREATE TABLE after AS SELECT * FROM project_dek").await;
-    until_seals_under(&two.client, 2).await;
+    let Rotated { one: _one, two, first, mut database } = Rotated::new().await;
     // More than a replica leases at once.
     let many = |variable: &Value| Value::Object((0..100).map(|n| (format!("V_{n}"), variable.clone())).collect());
     let plain = many(&json!({"type": "secret", "value": "v"}));
@@ -210,13 +235,7 @@ async fn who_seals_while_another_replica_rotates_is_given_the_next_version_unles
         ("/encrypt-all", json!({"projectId": "shop", "variables": plain, "encryptedDEK": first["encryptedDEK"]}), 409),
     ];
     for (path, call, status) in cases {
-        // It is not rotated yet; and then it is, and nobody is told.
-        run(&mut database, "TRUNCATE project_dek").await;
-        run(&mut database, "INSERT INTO project_dek SELECT * FROM before").await;
-        run(&mut database, "SELECT pg_notify('codec_dek', 'shop')").await;
-        until_seals_under(&two.client, 1).await;
-        run(&mut database, "TRUNCATE project_dek").await;
-        run(&mut database, "INSERT INTO project_dek SELECT * FROM after").await;
+        rotate_unheard(&mut database, &two.client).await;
         let answer = two.client.post(path, call).await;
         if status == 409 {
             answer.refused(409, "dek_not_primary");
@@ -234,21 +253,8 @@ async fn who_seals_while_another_replica_rotates_is_given_the_next_version_unles
 #[tokio::test]
 async fn of_many_who_seal_at_once_while_another_replica_rotates_none_is_refused() {
     const CALLS: usize = 100;
-    let url = postgres::database().await;
-    let one = Launch::new().variable("DATABASE_URL", &url).start().await;
-    let two = Launch { dir: Launch::new().dir, ..one.launch.clone() }.start().await;
-    one.client.encrypt("shop", "v").await;
-    let mut database = PgConnection::connect(&url).await.expect("connects");
-    run(&mut database, "CREATE TABLE before AS SELECT * FROM project_dek").await;
-    one.client.post("/rotate-dek", json!({"projectId": "shop"})).await.ok();
-    run(&mut database, "CREATE TABLE after AS SELECT * FROM project_dek").await;
-    until_seals_under(&two.client, 2).await;
-    run(&mut database, "TRUNCATE project_dek").await;
-    run(&mut database, "INSERT INTO project_dek SELECT * FROM before").await;
-    run(&mut database, "SELECT pg_notify('codec_dek', 'shop')").await;
-    until_seals_under(&two.client, 1).await;
-    run(&mut database, "TRUNCATE project_dek").await;
-    run(&mut database, "INSERT INTO project_dek SELECT * FROM after").await;
+    let Rotated { one: _one, two, mut database, .. } = Rotated::new().await;
+    rotate_unheard(&mut database, &two.client).await;
     // More each than a replica leases at once.
     let variables: Map<_, _> = (0..70).map(|n| (format!("V_{n}"), json!({"type": "secret", "value": "v"}))).collect();
     let call = json!({"projectId": "shop", "variables": variables});
