@@ -22,6 +22,7 @@ use super::cursor::{Cursor, Portion};
 use super::journal::Journal;
 use back_off::{BACK_OFF_MAX, Failures};
 use entries::{entry_of, is_of_this_journal};
+use place::Kept;
 pub use place::{KeptPlace, PlaceError};
 pub use progress::{Acked, Breaker, Progress, SinkFigures};
 
@@ -107,28 +108,30 @@ impl Delivery {
         orders: mpsc::Receiver<Order>,
     ) -> Result<Self, PlaceError> {
         let settings = DeliverySettings { portion_lines: 1, portion_bytes: 0 };
-        let cursor = match kept.read()? {
-            Some(record) => {
+        let known = match kept.read()? {
+            Kept::At(record) => {
                 let cursor = Cursor::at(journal.dir(), record.place);
-                if is_of_this_journal(&cursor, &record.acked).map_err(|error| kept.wrong(error))? {
+                let is_ours = is_of_this_journal(&cursor, &record.acked).map_err(|error| kept.wrong(error))?;
+                is_ours.then(|| {
                     progress.acked(record.acked);
                     cursor
-                } else {
-                    error!(
-                        sink = name,
-                        "a sink's place is not one of this journal: it begins with the oldest record, some may come twice"
-                    );
-                    Cursor::at_start(journal.dir()).map_err(|error| kept.wrong(error))?
-                }
+                })
             }
-            None if kept.is_lost() => {
-                error!(sink = name, "a sink's place was lost: it begins with the oldest record, some may come twice");
-                Cursor::at_start(journal.dir()).map_err(|error| kept.wrong(error))?
-            }
-            None => {
+            Kept::Lost => None,
+            Kept::Never => {
                 // Kept at once: what comes before the first batch is taken is this sink's too.
                 kept.begin(begin.place())?;
-                begin
+                Some(begin)
+            }
+        };
+        let cursor = match known {
+            Some(cursor) => cursor,
+            None => {
+                error!(
+                    sink = name,
+                    "a sink's place is lost, or not one of this journal: it begins with the oldest record, some may come twice"
+                );
+                Cursor::at_start(journal.dir()).map_err(|error| kept.wrong(error))?
             }
         };
         let (name, failures) = (name.to_owned(), Failures::default());

@@ -35,26 +35,31 @@ pub(super) struct PlaceRecord {
     pub(super) acked: Acked,
 }
 
+/// What is kept of a sink.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// Nothing: it is new.
+    Never,
+    /// What a power loss leaves of a file that was not synced.
+    Lost,
+    At(PlaceRecord),
+}
+
 impl KeptPlace {
     /// Of the sink `name`, in `dir`.
     pub fn of(dir: &Path, name: &str) -> Self {
         Self { path: dir.join(format!("{name}.json")) }
     }
 
-    /// None: it has none yet. What cannot be understood is an error: to begin again would be safe, and could be a million records.
-    pub(super) fn read(&self) -> Result<Option<PlaceRecord>, PlaceError> {
+    /// What cannot be understood is an error: to begin again would be safe, and could be a million records.
+    pub(super) fn read(&self) -> Result<Kept, PlaceError> {
         let wrong = |source| PlaceError { path: self.path.clone(), source };
         match fs::read(&self.path) {
-            Ok(bytes) if bytes.is_empty() => Ok(None),
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| wrong(error.into())),
-            Err(absent) if absent.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(bytes) if bytes.is_empty() => Ok(Kept::Lost),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Kept::At).map_err(|error| wrong(error.into())),
+            Err(absent) if absent.kind() == io::ErrorKind::NotFound => Ok(Kept::Never),
             Err(other) => Err(wrong(other)),
         }
-    }
-
-    /// What a power loss leaves of a file that was not synced: the sink is not new.
-    pub(super) fn is_lost(&self) -> bool {
-        fs::metadata(&self.path).is_ok_and(|file| file.len() == 0)
     }
 
     pub(super) fn wrong(&self, source: io::Error) -> PlaceError {
@@ -91,14 +96,14 @@ mod tests {
     fn a_place_is_read_back_and_garbage_is_an_error() {
         let dir = tempfile::tempdir().expect("a folder");
         let kept = KeptPlace::of(&dir.path().join("cursors"), "siem");
-        assert!(kept.read().expect("readable").is_none());
+        assert!(matches!(kept.read(), Ok(Kept::Never)));
         let (place, acked) = (Place { segment: 3, offset: 77 }, Acked { chain: "aa".into(), seq: 9 });
         kept.write(place, &acked).expect("written");
-        let record = kept.read().expect("readable").expect("there");
+        let Ok(Kept::At(record)) = kept.read() else { panic!("it is kept") };
         assert_eq!((record.place, record.acked), (place, acked));
         fs::write(&kept.path, "{\"segment\":").expect("written");
-        assert!(kept.read().is_err() && !kept.is_lost());
+        assert!(kept.read().is_err());
         fs::write(&kept.path, "").expect("written");
-        assert!(kept.read().expect("readable").is_none() && kept.is_lost());
+        assert!(matches!(kept.read(), Ok(Kept::Lost)));
     }
 }
