@@ -21,15 +21,15 @@ mod status;
 mod variable;
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use axum::Router;
 use axum::extract::{Request, State};
+use axum::handler::Handler;
 use axum::response::Response;
-use axum::routing::{MethodRouter, get, post};
 use tokio::sync::watch;
 
 use crate::caller::Callers;
@@ -75,7 +75,7 @@ pub struct Edge {
     pub in_flight: AtomicUsize,
 }
 
-/// Every route, for the router and for the test that holds `docs/openapi.json` to it.
+/// Every route, for requests and for the test that holds `docs/openapi.json` to it.
 pub const ROUTES: [(&str, &str); 19] = [
     ("POST", "/encrypt"),
     ("POST", "/encrypt-all"),
@@ -100,46 +100,51 @@ pub const ROUTES: [(&str, &str); 19] = [
 
 /// The contract, ready to answer. Clones are cheap, and the same.
 #[derive(Clone)]
-pub struct Contract {
-    edge: Arc<Edge>,
-    routes: Router,
-}
+pub struct Contract(Arc<Edge>);
 
 impl Contract {
     /// On top of `edge`.
     pub fn new(edge: Arc<Edge>) -> Self {
-        let routes = ROUTES.into_iter().fold(Router::new(), |router, (_, path)| router.route(path, handler(path)));
-        let routes = routes.fallback(edge::no_such_path).method_not_allowed_fallback(edge::no_such_method);
-        Self { routes: routes.with_state(edge.clone()), edge }
+        Self(edge)
     }
 
     /// Answers `request`, which came from `peer`: always, whatever becomes of it.
     pub async fn answer(&self, peer: IpAddr, request: Request) -> Response {
-        edge::around(&self.edge, &self.routes, peer, request).await
+        edge::around(&self.0, peer, request).await
     }
 }
 
-fn handler(path: &str) -> MethodRouter<Arc<Edge>> {
+/// A handler at work.
+type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// Has the handler of `path`, which is one of [`ROUTES`], answer.
+///
+/// Called by its name: a router would copy the handler, and move what it does to the heap twice more, for each request.
+fn answering(path: &str, request: Request, edge: Arc<Edge>) -> Answering {
+    let change = |what, request, edge| {
+        let handler = move |State(edge), who, request| change::change_dek(what, edge, who, request);
+        Handler::call(handler, request, edge)
+    };
     match path {
-        "/encrypt" => post(encrypt::encrypt),
-        "/encrypt-all" => post(encrypt::encrypt_all),
-        "/decrypt-value" => post(decrypt::decrypt_value),
-        "/decrypt-all" => post(decrypt::decrypt_all),
-        "/decrypt-dek" => post(keys::decrypt_dek),
-        "/generate-dek" => post(keys::generate_dek),
-        "/re-encrypt" => post(encrypt::re_encrypt),
-        "/rotate-dek" => post(change::rotate_dek),
-        "/rewrap-dek" => post(change::rewrap_dek),
-        "/rewrap-all" => post(change::rewrap_all),
-        "/disable-dek" => post(|State(edge), who, request| change::change_dek(DekChange::Disable, edge, who, request)),
-        "/enable-dek" => post(|State(edge), who, request| change::change_dek(DekChange::Enable, edge, who, request)),
-        "/destroy-dek" => post(|State(edge), who, request| change::change_dek(DekChange::Destroy, edge, who, request)),
-        "/explain" => post(explain::explain),
-        "/status" => get(status::status),
-        "/livez" => get(health::livez),
-        "/readyz" => get(health::readyz),
-        "/metrics" => get(health::metrics),
-        _ => get(health::openapi),
+        "/encrypt" => Handler::call(encrypt::encrypt, request, edge),
+        "/encrypt-all" => Handler::call(encrypt::encrypt_all, request, edge),
+        "/decrypt-value" => Handler::call(decrypt::decrypt_value, request, edge),
+        "/decrypt-all" => Handler::call(decrypt::decrypt_all, request, edge),
+        "/decrypt-dek" => Handler::call(keys::decrypt_dek, request, edge),
+        "/generate-dek" => Handler::call(keys::generate_dek, request, edge),
+        "/re-encrypt" => Handler::call(encrypt::re_encrypt, request, edge),
+        "/rotate-dek" => Handler::call(change::rotate_dek, request, edge),
+        "/rewrap-dek" => Handler::call(change::rewrap_dek, request, edge),
+        "/rewrap-all" => Handler::call(change::rewrap_all, request, edge),
+        "/disable-dek" => change(DekChange::Disable, request, edge),
+        "/enable-dek" => change(DekChange::Enable, request, edge),
+        "/destroy-dek" => change(DekChange::Destroy, request, edge),
+        "/explain" => Handler::call(explain::explain, request, edge),
+        "/status" => Handler::call(status::status, request, edge),
+        "/livez" => Handler::call(health::livez, request, edge),
+        "/readyz" => Handler::call(health::readyz, request, edge),
+        "/metrics" => Handler::call(health::metrics, request, edge),
+        _ => Handler::call(health::openapi, request, edge),
     }
 }
 

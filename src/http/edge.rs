@@ -3,22 +3,21 @@
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
-use tower::Service;
 use tracing::{debug, warn};
 
 use super::answer::Json;
 use super::code::Code;
 use super::problem::Problem;
-use super::{Edge, ROUTES};
+use super::{Edge, ROUTES, answering};
 use crate::audit::Receipt;
 use crate::names::RequestId;
 
@@ -29,8 +28,8 @@ static X_AUDIT_RECEIPT: HeaderName = HeaderName::from_static("x-audit-receipt");
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Remote(pub(super) IpAddr);
 
-/// What `routes` answers, and all that every answer has.
-pub(super) async fn around(edge: &Edge, routes: &Router, peer: IpAddr, mut request: Request) -> Response {
+/// What the route's handler answers, and all that every answer has.
+pub(super) async fn around(edge: &Arc<Edge>, peer: IpAddr, mut request: Request) -> Response {
     let started = Instant::now();
     let route = ROUTES.iter().position(|(_, path)| *path == request.uri().path());
     let presented = request.headers().get(&X_REQUEST_ID).and_then(|id| RequestId::from_caller(id.to_str().ok()?));
@@ -42,10 +41,10 @@ pub(super) async fn around(edge: &Edge, routes: &Router, peer: IpAddr, mut reque
     let is_work = request.method() == http::Method::POST;
     let mut response = match InFlight::enter(edge, is_work) {
         None => Problem::new(Code::Overloaded).into_response(),
-        Some(_in_flight) => match AssertUnwindSafe(routes.clone().call(request)).catch_unwind().await {
-            Ok(Ok(response)) => response,
-            Err(_) => Problem::new(Code::Internal).into_response(),
-        },
+        Some(_in_flight) => AssertUnwindSafe(answer(edge, route, request))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Problem::new(Code::Internal).into_response()),
     };
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
@@ -65,12 +64,19 @@ pub(super) async fn around(edge: &Edge, routes: &Router, peer: IpAddr, mut reque
     response
 }
 
-pub(super) async fn no_such_path() -> Problem {
-    Problem::new(Code::NotFound)
-}
-
-pub(super) async fn no_such_method() -> Problem {
-    Problem::new(Code::MethodNotAllowed)
+async fn answer(edge: &Arc<Edge>, route: Option<usize>, request: Request) -> Response {
+    let Some((method, path)) = route.map(|route| ROUTES[route]) else {
+        return Problem::new(Code::NotFound).into_response();
+    };
+    let asked = request.method().as_str();
+    // Whoever asks for the head of an answer alone gets no more: hyper leaves out the rest.
+    if asked == method || (asked == "HEAD" && method == "GET") {
+        return answering(path, request, edge.clone()).await;
+    }
+    let mut refused = Problem::new(Code::MethodNotAllowed).into_response();
+    let allowed = if method == "GET" { "GET,HEAD" } else { method };
+    refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    refused
 }
 
 /// RFC 9457. The body of a 5xx is the same whatever happened.
@@ -92,8 +98,6 @@ fn write_problem(response: &mut Response, problem: &Problem, request_id: &Reques
     }
     *response.body_mut() = json.into_body();
     let headers = response.headers_mut();
-    // The router has counted the body before this one.
-    headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         headers.insert(RETRY_AFTER, HeaderValue::from(problem.retry_after_s));
