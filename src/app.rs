@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{info, warn};
 
@@ -67,6 +68,7 @@ pub async fn serve(
         .await
         .map_err(|error| ConfigError::value("server.listen (CODEC_LISTEN)", format!("{listen}: {error}")))?;
     let address = listener.local_addr().context("the listener has no address")?;
+    let threads = server::ServingThreads::start().context("the threads that serve cannot be started")?;
     let open_deployments = || {
         Deployments::open(&deployments_settings(&config), &config.data_dir)
             .map_err(|error| ConfigError::value("deployments.url", error.to_string()))
@@ -96,6 +98,7 @@ pub async fn serve(
         wrong_tokens: Default::default(),
         bodies_bytes: Default::default(),
         in_flight: Default::default(),
+        beside: Handle::current(),
     });
     let ready = edge.service.clone();
     edge.metrics.watch_plugins(Arc::downgrade(&plugins));
@@ -187,7 +190,7 @@ pub async fn serve(
             error = failure => drop(tell_failure.send(error)),
         }
     };
-    server::serve(listener, Contract::new(edge.clone()), &config.server, &draining, stop).await;
+    server::serve(listener, &threads, Contract::new(edge.clone()), &config.server, &draining, stop).await;
     background.abort();
     if let Some(service) = ready.get() {
         service.journal.close().await;

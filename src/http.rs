@@ -15,6 +15,7 @@ mod explain;
 mod health;
 mod json;
 mod keys;
+mod long;
 mod metrics;
 mod problem;
 mod status;
@@ -30,6 +31,7 @@ use arc_swap::ArcSwap;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::response::Response;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::caller::Callers;
@@ -73,6 +75,8 @@ pub struct Edge {
     pub bodies_bytes: AtomicUsize,
     /// Requests worked on now.
     pub in_flight: AtomicUsize,
+    /// The runtime beside the threads that serve.
+    pub beside: Handle,
 }
 
 /// Every route, for requests and for the test that holds `docs/openapi.json` to it.

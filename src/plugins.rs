@@ -8,6 +8,7 @@
 mod component;
 mod credentials;
 mod key_provider;
+mod long_lane;
 mod outside;
 mod policies;
 mod providers;

@@ -1,5 +1,7 @@
 //! The accept loop: connections capped, headers and answers under a clock, a graceful end.
 
+mod threads;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::convert::Infallible;
@@ -23,6 +25,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::ServerConfig;
 use crate::http::{Contract, network_of};
+pub use threads::ServingThreads;
 
 /// Largest request line with headers; more is 431.
 const HEADERS_BYTES_MAX: usize = 16 << 10;
@@ -34,12 +37,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves until `stop` resolves, then drains. `draining` is set as soon as it does.
 pub async fn serve(
     listener: TcpListener,
+    threads: &ServingThreads,
     contract: Contract,
     settings: &ServerConfig,
     draining: &AtomicBool,
     stop: impl Future<Output = ()>,
 ) {
     let connections = Connections {
+        threads,
         contract,
         graceful: GracefulShutdown::new(),
         slots: Arc::new(Semaphore::new(settings.connections_max.min(Semaphore::MAX_PERMITS))),
@@ -68,7 +73,8 @@ pub async fn serve(
     }
 }
 
-struct Connections {
+struct Connections<'t> {
+    threads: &'t ServingThreads,
     contract: Contract,
     graceful: GracefulShutdown,
     slots: Arc<Semaphore>,
@@ -78,7 +84,7 @@ struct Connections {
     write_timeout: Duration,
 }
 
-impl Connections {
+impl Connections<'_> {
     async fn accept(&self, listener: &TcpListener) {
         loop {
             // At the cap the kernel's queue holds who comes.
@@ -108,28 +114,40 @@ impl Connections {
             debug!(%peer, "more connections from one address than it may have");
             return;
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "TCP_NODELAY");
-        }
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(self.write_timeout));
-        let contract = self.contract.clone();
-        let service = service_fn(move |request: http::Request<Incoming>| {
-            let contract = contract.clone();
-            async move { Ok::<_, Infallible>(contract.answer(peer, request.map(Body::new)).await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.header_timeout)
-            .max_buf_size(HEADERS_BYTES_MAX)
-            .serve_connection(TokioIo::new(Box::pin(stream)), service);
-        let connection = self.graceful.watch(connection);
-        tokio::spawn(async move {
+        let Some((runtime, on_thread)) = self.threads.place() else { return };
+        // Whose thread watches the socket is whose thread serves it.
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => return debug!(%error, "a connection that cannot be handed over"),
+        };
+        let (contract, watcher) = (self.contract.clone(), self.graceful.watcher());
+        let (header_timeout, write_timeout) = (self.header_timeout, self.write_timeout);
+        runtime.spawn(async move {
+            let stream = match TcpStream::from_std(stream) {
+                Ok(stream) => stream,
+                Err(error) => return debug!(%error, "a connection that cannot be handed over"),
+            };
+            if let Err(error) = stream.set_nodelay(true) {
+                debug!(%error, "TCP_NODELAY");
+            }
+            let mut stream = TimeoutStream::new(stream);
+            stream.set_write_timeout(Some(write_timeout));
+            // A count of its own: that of all connections would go from processor to processor with every request.
+            let contract = Arc::new(contract);
+            let service = service_fn(move |request: http::Request<Incoming>| {
+                let contract = contract.clone();
+                async move { Ok::<_, Infallible>(contract.answer(peer, request.map(Body::new)).await) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(header_timeout)
+                .max_buf_size(HEADERS_BYTES_MAX)
+                .serve_connection(TokioIo::new(Box::pin(stream)), service);
             // A peer that goes away, is too slow or does not speak HTTP is no event.
-            if let Err(error) = connection.await {
+            if let Err(error) = watcher.watch(connection).await {
                 debug!(%error, "connection ended");
             }
-            drop(place);
+            drop((place, on_thread));
         });
     }
 }

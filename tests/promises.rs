@@ -54,6 +54,7 @@ mod reload;
 mod replicas;
 mod rewrap;
 mod samples;
+mod serving;
 mod sink_backends;
 mod sink_faults;
 mod sink_reach;

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use origan_codec_host::crypto::{KekId, KeyRing, MacKey, RandomnessUnavailable};
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -117,11 +118,18 @@ pub struct Pending {
 #[derive(Debug)]
 enum Message {
     /// Make this durable, and say so to whoever waits.
-    Record { body: Vec<u8>, answer: Option<oneshot::Sender<Result<Receipt, AuditUnavailable>>> },
+    Record { body: Vec<u8>, waiter: Option<Waiter> },
     /// See whether records can be written again.
     Retry,
     /// A new segment, signed by this key of that KEK.
     Rekey(KekId, MacKey),
+}
+
+/// Who waits for a record, and where.
+#[derive(Debug)]
+struct Waiter {
+    tell: oneshot::Sender<Result<Receipt, AuditUnavailable>>,
+    runtime: Handle,
 }
 
 impl Journal {
@@ -180,9 +188,7 @@ impl Journal {
         let kek_id = ring.primary_id();
         let Some(key) = ring.journal_key(kek_id, &self.chain.to_string()) else { return };
         // Where the queue is full, or ended, segments go on under the KEK before until the next start.
-        if let Ok(place) = self.queue.push(Message::Rekey(kek_id, key)) {
-            self.queue.hurry(place);
-        }
+        let _ = self.queue.push_hurried(Message::Rekey(kek_id, key));
     }
 
     /// Begins a record.
@@ -199,13 +205,20 @@ impl Journal {
             self.append_unheard(&refused);
             return Err(AuditUnavailable);
         }
-        let (answer, receipt) = oneshot::channel();
-        let message = Message::Record { body: body_of(record), answer: Some(answer) };
-        let place = self.queue.push(message).map_err(|_| AuditUnavailable)?;
+        let (tell, receipt) = oneshot::channel();
+        let runtime = Handle::current();
+        let message =
+            Message::Record { body: body_of(record), waiter: Some(Waiter { tell, runtime: runtime.clone() }) };
+        if self.queue.push(message, runtime.id()).map_err(|_| AuditUnavailable)? {
+            let queue = self.queue.clone();
+            // Whoever goes away takes nobody's hurry along: it is a task of its own.
+            tokio::spawn(async move {
+                // Those that are ready too join the same commit.
+                tokio::task::yield_now().await;
+                queue.hurry(runtime.id());
+            });
+        }
         let recording = async {
-            // Those that are ready too join the same commit.
-            tokio::task::yield_now().await;
-            self.queue.hurry(place);
             let receipt = receipt.await.map_err(|_| AuditUnavailable)??;
             self.required.have(&receipt).await.map(|()| receipt)
         };
@@ -214,7 +227,7 @@ impl Journal {
 
     /// Appends `record` for nobody who waits. Whether there was room for it.
     fn append_unheard(&self, record: &Record) -> bool {
-        self.queue.push_hurried(Message::Record { body: body_of(record), answer: None }).is_ok()
+        self.queue.push_hurried(Message::Record { body: body_of(record), waiter: None }).is_ok()
     }
 
     /// The sinks that every answer waits for.

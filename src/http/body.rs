@@ -1,7 +1,9 @@
 //! Reading a body: JSON by its own word, not encoded, no larger than the route allows, in time. Wiped when done.
 
+use std::mem;
 use std::ops::Deref;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
@@ -21,14 +23,14 @@ const RESERVED_BYTES_MAX: usize = 64 << 10;
 const GROWTH: usize = 4;
 
 /// A body, and its share of the memory for all of them.
-pub(super) struct ReadBody<'a> {
+pub(super) struct ReadBody<E: Deref<Target = Edge>> {
     bytes: WipedBytes,
     reserved: usize,
-    edge: &'a Edge,
+    edge: E,
 }
 
 /// The body of `request`, at most `limit` bytes.
-pub(super) async fn read(edge: &Edge, request: Request, limit: usize) -> Result<ReadBody<'_>, Problem> {
+pub(super) async fn read(edge: &Edge, request: Request, limit: usize) -> Result<ReadBody<&Edge>, Problem> {
     if !is_plain_json(request.headers()) {
         return Err(Problem::new(Code::UnsupportedMediaType));
     }
@@ -50,7 +52,7 @@ async fn collect(
     mut body: axum::body::Body,
     limit: usize,
     announced: Option<usize>,
-) -> Result<ReadBody<'_>, Problem> {
+) -> Result<ReadBody<&Edge>, Problem> {
     let mut collected = ReadBody { bytes: WipedBytes::default(), reserved: 0, edge };
     collected.grow(announced.unwrap_or(0).min(RESERVED_BYTES_MAX))?;
     while let Some(frame) = body.frame().await {
@@ -70,7 +72,13 @@ async fn collect(
     Ok(collected)
 }
 
-impl ReadBody<'_> {
+impl ReadBody<&Edge> {
+    /// The same, for longer than whoever has read it holds `edge`, which is the same too.
+    pub(super) fn held(mut self, edge: Arc<Edge>) -> ReadBody<Arc<Edge>> {
+        let (bytes, reserved) = (mem::take(&mut self.bytes), mem::take(&mut self.reserved));
+        ReadBody { bytes, reserved, edge }
+    }
+
     /// Room for `capacity` bytes, out of the memory for all. `Vec` would leave a copy behind when it grows; what is replaced here
     /// is wiped.
     fn grow(&mut self, capacity: usize) -> Result<(), Problem> {
@@ -87,13 +95,13 @@ impl ReadBody<'_> {
     }
 }
 
-impl Drop for ReadBody<'_> {
+impl<E: Deref<Target = Edge>> Drop for ReadBody<E> {
     fn drop(&mut self) {
         self.edge.bodies_bytes.fetch_sub(self.reserved, Ordering::Relaxed);
     }
 }
 
-impl Deref for ReadBody<'_> {
+impl<E: Deref<Target = Edge>> Deref for ReadBody<E> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {

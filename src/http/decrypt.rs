@@ -17,10 +17,10 @@ use super::code::{Code, code_of, code_of_envelope};
 use super::json::{self, Object, Text, Trace, Variable, required};
 use super::problem::Problem;
 use super::variable::{VariableFields, recorded_len};
-use super::{Edge, body};
+use super::{Edge, body, long};
 use crate::keys::DekHandle;
 use crate::names::{DeploymentId, ProjectId, VariableName};
-use crate::service::{DecryptAll, DecryptValue, DecryptedVariable, PresentedDek, StoredVariable};
+use crate::service::{Context, DecryptAll, DecryptValue, DecryptedVariable, PresentedDek, StoredVariable};
 
 pub(super) async fn decrypt_value(
     State(edge): State<Arc<Edge>>,
@@ -42,9 +42,17 @@ pub(super) async fn decrypt_all(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
-    let call = parse_decrypt_all(&body, edge.limits.variables)?;
+    if !long::is_long(&body) {
+        return open_all(&edge, &context, &body).await;
+    }
+    let (body, edge) = (body.held(edge.clone()), edge.clone());
+    long::beside(&edge.clone(), async move { open_all(&edge, &context, &body).await }).await
+}
+
+async fn open_all(edge: &Edge, context: &Context, body: &[u8]) -> Result<Response, Problem> {
+    let call = parse_decrypt_all(body, edge.limits.variables)?;
     let partial = call.partial;
-    let answered = edge.ready()?.decrypt_all(&context, call).await?;
+    let answered = edge.ready()?.decrypt_all(context, call).await?;
     // A value is shorter than what it was sealed to, unless it is full of escapes.
     let mut json = Json::object(body.len());
     if partial {

@@ -15,10 +15,10 @@ use super::decrypt::refuse_malformed;
 use super::json::{self, Object, Text, Trace, Variable, required};
 use super::problem::Problem;
 use super::variable::{VariableFields, recorded_len};
-use super::{Edge, body};
+use super::{Edge, body, long};
 use crate::names::{ProjectId, VariableName};
 use crate::service::{
-    Answered, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable, ReEncrypt, StoredVariable,
+    Answered, Context, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable, ReEncrypt, StoredVariable,
 };
 
 pub(super) async fn encrypt(
@@ -43,8 +43,16 @@ pub(super) async fn encrypt_all(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
-    let call = parse_encrypt_all(&body, edge.limits.variables)?;
-    let answered = edge.ready()?.encrypt_all(&context, call).await?;
+    if !long::is_long(&body) {
+        return seal_all(&edge, &context, &body).await;
+    }
+    let (body, edge) = (body.held(edge.clone()), edge.clone());
+    long::beside(&edge.clone(), async move { seal_all(&edge, &context, &body).await }).await
+}
+
+async fn seal_all(edge: &Edge, context: &Context, body: &[u8]) -> Result<Response, Problem> {
+    let call = parse_encrypt_all(body, edge.limits.variables)?;
+    let answered = edge.ready()?.encrypt_all(context, call).await?;
     Ok(write_all(2 * body.len() + 256, answered))
 }
 
@@ -54,8 +62,16 @@ pub(super) async fn re_encrypt(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
-    let call = parse_re_encrypt(&body, edge.limits.variables)?;
-    let answered = edge.ready()?.re_encrypt(&context, call).await?;
+    if !long::is_long(&body) {
+        return seal_again(&edge, &context, &body).await;
+    }
+    let (body, edge) = (body.held(edge.clone()), edge.clone());
+    long::beside(&edge.clone(), async move { seal_again(&edge, &context, &body).await }).await
+}
+
+async fn seal_again(edge: &Edge, context: &Context, body: &[u8]) -> Result<Response, Problem> {
+    let call = parse_re_encrypt(body, edge.limits.variables)?;
+    let answered = edge.ready()?.re_encrypt(context, call).await?;
     Ok(write_all(body.len() + 256, answered))
 }
 

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -11,6 +12,7 @@ use tracing::{error, info};
 
 use super::Checked;
 use super::component::{Found, Key, LoadError};
+use super::long_lane::{LongLane, Pace};
 use super::slow_lane::{SlowLane, Slowness};
 use super::status::PluginStatus;
 use crate::config::{Config, PolicyConfig};
@@ -123,18 +125,26 @@ impl Loaded {
     }
 }
 
-/// A policy that runs. Decisions are made where the request is served, for they take microseconds; those of a policy that has missed
-/// its deadline are made in its slow lane, until it has been quick for a while.
+/// A policy that runs. Decisions are made where the request is served, for they take microseconds; those of a policy that takes long
+/// are made beside, and those of one that has missed its deadline in its slow lane, until it has been quick for a while.
 struct LivePolicy {
     plugin: Arc<PolicyPlugin>,
+    pace: Pace,
+    long_lane: LongLane,
     slowness: Arc<Slowness>,
-    lane: SlowLane,
+    slow_lane: SlowLane,
 }
 
 impl LivePolicy {
     fn new(plugin: PolicyPlugin) -> Self {
         let (plugin, slowness) = (Arc::new(plugin), Arc::<Slowness>::default());
-        Self { lane: SlowLane::of(plugin.clone(), slowness.clone()), plugin, slowness }
+        Self {
+            pace: Pace::default(),
+            long_lane: LongLane::of(plugin.clone()),
+            slow_lane: SlowLane::of(plugin.clone(), slowness.clone()),
+            plugin,
+            slowness,
+        }
     }
 }
 
@@ -146,9 +156,18 @@ impl Evaluate for LivePolicy {
 
     async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
         if self.slowness.is_slow() {
-            return self.lane.evaluate(query).await;
+            return self.slow_lane.evaluate(query).await;
         }
-        let outcome = self.plugin.evaluate(query).await;
+        let outcome = if self.pace.is_long() {
+            self.long_lane.evaluate(query).await
+        } else {
+            let begun = Instant::now();
+            self.plugin.evaluate(query).await.map(|decision| (decision, begun.elapsed()))
+        };
+        let outcome = outcome.map(|(decision, took)| {
+            self.pace.learn(took);
+            decision
+        });
         self.slowness.learn(&outcome);
         outcome
     }

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// How long a decision waits for its turn.
-const TURN_DEADLINE: Duration = Duration::from_millis(250);
+pub(super) const TURN_DEADLINE: Duration = Duration::from_millis(250);
 
 /// Of its thread: a tenth of what a thread that serves gets, where both never have enough. A request waits for it.
 const NICENESS: i32 = 10;
@@ -46,6 +46,8 @@ pub(super) struct SlowLane {
     plugin: Arc<PolicyPlugin>,
     slowness: Arc<Slowness>,
     turn: Arc<Semaphore>,
+    /// Of what is not in a hurry.
+    runtime: Handle,
     /// To its thread, once there is one.
     thread: Mutex<Option<Sender<Asked>>>,
 }
@@ -58,8 +60,10 @@ struct Asked {
 }
 
 impl SlowLane {
+    /// On the runtime that this is called on.
     pub(super) fn of(plugin: Arc<PolicyPlugin>, slowness: Arc<Slowness>) -> Self {
-        Self { plugin, slowness, turn: Arc::new(Semaphore::new(1)), thread: Mutex::default() }
+        let (turn, runtime) = (Arc::new(Semaphore::new(1)), Handle::current());
+        Self { plugin, slowness, turn, runtime, thread: Mutex::default() }
     }
 
     pub(super) async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
@@ -81,7 +85,7 @@ impl SlowLane {
             },
         };
         let (sender, receiver) = channel();
-        let (plugin, slowness, runtime) = (self.plugin.clone(), self.slowness.clone(), Handle::current());
+        let (plugin, slowness, runtime) = (self.plugin.clone(), self.slowness.clone(), self.runtime.clone());
         let spawned = std::thread::Builder::new()
             .name("slow-policy".into())
             .spawn(move || decide_all(&receiver, &plugin, &slowness, &runtime));

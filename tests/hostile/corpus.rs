@@ -97,10 +97,10 @@ pub(crate) fn honest_sink() -> Vec<u8> {
     assemble("honest", &skeleton(World::Sink, &[]))
 }
 
-/// A sink with these places filled.
-pub(crate) fn sink_with(places: &[(&str, &str)]) -> Vec<u8> {
+/// A guest with these places filled.
+pub(crate) fn made(world: World, places: &[(&str, &str)]) -> Vec<u8> {
     let places: Vec<_> = places.iter().map(|(place, body)| ((*place).to_owned(), (*body).to_owned())).collect();
-    assemble("made", &skeleton(World::Sink, &places))
+    assemble("made", &skeleton(world, &places))
 }
 
 /// An honest secret provider: finds `honest` for every reference.

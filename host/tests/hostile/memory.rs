@@ -51,7 +51,7 @@ fn guest(has_credential: bool) -> Vec<u8> {
            (i32.const 0))\n"
     );
     // Nothing is cleared away between the calls.
-    super::corpus::sink_with(&[("write", &write), ("module", &module), ("after", "")])
+    super::corpus::made(super::corpus::World::Sink, &[("write", &write), ("module", &module), ("after", "")])
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,16 +1,18 @@
 //! Where records wait for the thread that writes.
 //!
-//! Waking that thread and writing cost more than a record does, so whoever appends lets the requests that are ready on its own thread go
-//! first, and only then [hurries](Queue::hurry) the writer: what they append is committed together. Alone, a request waits for nobody.
+//! Waking that thread and writing cost more than a record does. So the first that is pushed by a runtime has the writer [hurried](Queue::hurry)
+//! once the tasks that are ready there have had their turn, and what they push is committed with it. Alone, a record waits for nobody.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tokio::runtime::Id;
 
 use super::Message;
 
 /// So many records wait for nobody.
 const ENOUGH: usize = 32;
-/// Nor does a record for longer than this, whatever became of who should have hurried it.
+/// Nor does one that was pushed during a commit for longer than this after it, whatever holds up who is to hurry it.
 const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Messages for the writer, in order.
@@ -21,10 +23,6 @@ pub(super) struct Queue {
     capacity: usize,
 }
 
-/// A message's place: as many were queued before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place(u64);
-
 /// No more are taken now, or ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
@@ -32,8 +30,8 @@ pub(super) struct Full;
 #[derive(Debug, Default)]
 struct Waiting {
     messages: Vec<Message>,
-    /// Messages that the writer has taken.
-    taken: u64,
+    /// Runtimes that are going to hurry the writer.
+    hurrying: Vec<Id>,
     is_hurried: bool,
     /// Whether the writer would have to be woken.
     writer_sleeps: bool,
@@ -46,31 +44,44 @@ impl Queue {
         Self { waiting: Mutex::default(), hurried: Condvar::new(), capacity }
     }
 
-    /// Queues `message`, to be hurried soon.
-    pub(super) fn push(&self, message: Message) -> Result<Place, Full> {
+    /// Queues `message`, pushed by `runtime`. Whether that is to [hurry](Self::hurry) the writer soon: it is told so once, until it does.
+    pub(super) fn push(&self, message: Message, runtime: Id) -> Result<bool, Full> {
         let mut waiting = self.lock();
-        if waiting.is_closed || waiting.messages.len() >= self.capacity {
-            return Err(Full);
+        self.add(&mut waiting, message)?;
+        let is_first = !waiting.hurrying.contains(&runtime);
+        if is_first {
+            waiting.hurrying.push(runtime);
         }
-        let place = Place(waiting.taken + waiting.messages.len() as u64);
-        waiting.messages.push(message);
         if waiting.messages.len() >= ENOUGH {
             self.wake(waiting);
         }
-        Ok(place)
+        Ok(is_first)
     }
 
     /// Queues `message` and hurries the writer.
     pub(super) fn push_hurried(&self, message: Message) -> Result<(), Full> {
-        self.push(message).map(|place| self.hurry(place))
+        let mut waiting = self.lock();
+        self.add(&mut waiting, message)?;
+        self.wake(waiting);
+        Ok(())
     }
 
-    /// Has the writer take what waits, unless it has taken `place` already.
-    pub(super) fn hurry(&self, place: Place) {
-        let waiting = self.lock();
-        if waiting.taken <= place.0 {
+    /// Has the writer take what waits, for all that `runtime` has pushed.
+    pub(super) fn hurry(&self, runtime: Id) {
+        let mut waiting = self.lock();
+        waiting.hurrying.retain(|other| *other != runtime);
+        // What is taken already needs no writer.
+        if !waiting.messages.is_empty() {
             self.wake(waiting);
         }
+    }
+
+    fn add(&self, waiting: &mut Waiting, message: Message) -> Result<(), Full> {
+        if waiting.is_closed || waiting.messages.len() >= self.capacity {
+            return Err(Full);
+        }
+        waiting.messages.push(message);
+        Ok(())
     }
 
     /// Takes no more. What waits is still written.
@@ -109,7 +120,6 @@ impl Queue {
             waiting.writer_sleeps = false;
         }
         waiting.is_hurried = false;
-        waiting.taken += waiting.messages.len() as u64;
         std::mem::swap(&mut waiting.messages, batch);
         !(batch.is_empty() && waiting.is_closed)
     }
@@ -135,7 +145,7 @@ mod tests {
     use std::sync::Arc;
 
     fn record(n: u8) -> Message {
-        Message::Record { body: vec![n], answer: None }
+        Message::Record { body: vec![n], waiter: None }
     }
 
     fn taken(queue: &Queue) -> Vec<u8> {
@@ -148,33 +158,45 @@ mod tests {
         bodies.collect()
     }
 
+    /// Of a runtime each: their ids are of the process.
+    fn ids(count: usize) -> Vec<Id> {
+        let runtime = || tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let all: Vec<_> = (0..count).map(|_| runtime()).collect();
+        all.iter().map(|runtime| runtime.handle().id()).collect()
+    }
+
     #[test]
-    fn what_waits_is_taken_together_and_in_order() {
+    fn what_waits_is_taken_together_and_in_order_and_each_runtime_hurries_once() {
         let queue = Queue::new(100);
-        let places: Vec<_> = (0..5).map(|n| queue.push(record(n)).expect("room")).collect();
-        queue.hurry(places[2]);
+        let ids = ids(2);
+        let is_first = |n| queue.push(record(n), ids[usize::from(n % 2)]).expect("room");
+        assert_eq!([0, 1, 2, 3, 4].map(is_first), [true, true, false, false, false]);
+        queue.hurry(ids[1]);
         assert_eq!(taken(&queue), [0, 1, 2, 3, 4]);
         // All of them are taken: the writer is not woken for nothing.
-        places.into_iter().for_each(|place| queue.hurry(place));
+        queue.hurry(ids[0]);
         assert!(!queue.lock().is_hurried);
+        assert!(queue.push(record(5), ids[0]).expect("room"), "what comes later is hurried too");
+        assert_eq!(taken(&queue), [5]);
+        assert!(!queue.push(record(6), ids[0]).expect("room"), "the hurry is still to come");
     }
 
     #[test]
     fn one_that_nobody_hurries_is_taken_too() {
         let queue = Arc::new(Queue::new(100));
-        queue.push(record(7)).expect("room");
+        queue.push(record(7), ids(1)[0]).expect("room");
         assert_eq!(taken(&queue), [7]);
     }
 
     #[test]
     fn a_full_one_takes_no_more_and_neither_does_a_closed_one() {
         let queue = Queue::new(2);
-        queue.push(record(0)).expect("room");
-        queue.push(record(1)).expect("room");
-        assert_eq!(queue.push(record(2)), Err(Full));
+        queue.push_hurried(record(0)).expect("room");
+        queue.push_hurried(record(1)).expect("room");
+        assert_eq!(queue.push(record(2), ids(1)[0]), Err(Full));
         queue.close();
         assert_eq!(taken(&queue), [0, 1]);
-        assert_eq!(queue.push(record(3)), Err(Full));
+        assert_eq!(queue.push_hurried(record(3)), Err(Full));
         let mut batch = Vec::new();
         queue.close();
         assert!(!queue.take(&mut batch));
@@ -183,7 +205,7 @@ mod tests {
     #[test]
     fn what_waits_at_the_end_is_taken_and_then_there_is_no_more() {
         let queue = Arc::new(Queue::new(100));
-        queue.push(record(1)).expect("room");
+        queue.push_hurried(record(1)).expect("room");
         queue.close();
         let (tell, told) = std::sync::mpsc::channel();
         let writer = queue.clone();
@@ -205,8 +227,9 @@ mod tests {
             move || taken(&queue)
         });
         std::thread::sleep(Duration::from_millis(20));
-        let place = queue.push(record(9)).expect("room");
-        queue.hurry(place);
+        let id = ids(1)[0];
+        assert!(queue.push(record(9), id).expect("room"));
+        queue.hurry(id);
         assert_eq!(writer.join().expect("no panic"), [9]);
     }
 }

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 use origan_codec_host::crypto::{KekId, MacKey};
 use serde::Serialize;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::past::Past;
 use super::queue::Queue;
-use super::{AuditUnavailable, Gauges, JournalSettings, Message};
+use super::{AuditUnavailable, Gauges, JournalSettings, Message, Waiter};
 use crate::audit::canonical::body_of;
 use crate::audit::chain::{ChainEnd, Position, Receipt};
 use crate::audit::segment::{self, Segment};
@@ -34,8 +34,6 @@ pub(super) struct Writer {
     buffer: Vec<u8>,
     failed_at: Option<Instant>,
     gauges: Arc<Gauges>,
-    /// Of those that wait.
-    runtime: Option<Handle>,
 }
 
 impl Writer {
@@ -50,7 +48,6 @@ impl Writer {
             buffer: Vec::new(),
             failed_at: None,
             gauges: Arc::default(),
-            runtime: Handle::try_current().ok(),
         }
     }
 
@@ -73,7 +70,7 @@ impl Writer {
             let outcome = self.commit(&batch);
             self.tell(committed);
             let next_key = take_key(&mut batch);
-            self.answer(Answers { batch: std::mem::take(&mut batch), outcome });
+            answer(batch.drain(..), outcome);
             // After the answers: they do not wait for a new file.
             if let Some((kek_id, key)) = next_key.filter(|(kek_id, _)| *kek_id != self.kek_id) {
                 self.rekey(kek_id, key);
@@ -94,17 +91,6 @@ impl Writer {
     fn tell(&self, committed: &watch::Sender<Position>) {
         let last = self.end.last();
         committed.send_if_modified(|told| std::mem::replace(told, last) != last);
-    }
-
-    /// Tells all of a batch what became of it.
-    ///
-    /// By a task where there is a runtime: those that are told run on its threads, and to wake them from there takes no lock and no call
-    /// of the system for each. The next commit begins meanwhile. Whoever waits alone is woken at once.
-    fn answer(&self, answers: Answers) {
-        match &self.runtime {
-            Some(runtime) if answers.batch.len() > 1 => drop(runtime.spawn(async { answers.send() })),
-            _ => answers.send(),
-        }
     }
 
     /// One write and one sync for the whole batch; a receipt for each record of it.
@@ -226,24 +212,44 @@ impl Writer {
     }
 }
 
-/// A batch, and what became of it.
-struct Answers {
-    batch: Vec<Message>,
-    outcome: Result<Vec<Receipt>, AuditUnavailable>,
+/// Tells all of a batch what became of it.
+///
+/// Those that wait on one thread by one task there: it is woken once for all of them, and from there they are woken without a lock or a
+/// call of the system for each. The next commit begins meanwhile.
+fn answer(batch: impl Iterator<Item = Message>, outcome: Result<Vec<Receipt>, AuditUnavailable>) {
+    let mut receipts = outcome.unwrap_or_default().into_iter();
+    let mut groups: Vec<(Handle, Vec<Told>)> = Vec::new();
+    for message in batch {
+        let Message::Record { body, waiter } = message else { continue };
+        let outcome = receipts.next().ok_or(AuditUnavailable);
+        let Some(Waiter { tell, runtime }) = waiter else { continue };
+        let told = Told { tell, outcome, _body: body };
+        match groups.iter_mut().find(|(handle, _)| handle.id() == runtime.id()) {
+            Some((_, group)) => group.push(told),
+            None => groups.push((runtime, vec![told])),
+        }
+    }
+    for (runtime, group) in groups {
+        if group.len() > 1 {
+            runtime.spawn(async { group.into_iter().for_each(Told::tell) });
+        } else {
+            group.into_iter().for_each(Told::tell);
+        }
+    }
 }
 
-impl Answers {
-    fn send(self) {
-        let mut receipts = self.outcome.unwrap_or_default().into_iter();
-        for message in self.batch {
-            if let Message::Record { answer, .. } = message {
-                let receipt = receipts.next().ok_or(AuditUnavailable);
-                if let Some(answer) = answer {
-                    // Whoever no longer waits has been told 503, or is gone: the record stands either way.
-                    let _ = answer.send(receipt);
-                }
-            }
-        }
+/// Whom to tell what.
+struct Told {
+    tell: oneshot::Sender<Result<Receipt, AuditUnavailable>>,
+    outcome: Result<Receipt, AuditUnavailable>,
+    /// Wiped and let go where it was made.
+    _body: Vec<u8>,
+}
+
+impl Told {
+    fn tell(self) {
+        // Whoever no longer waits has been told 503, or is gone: the record stands either way.
+        let _ = self.tell.send(self.outcome);
     }
 }
 

@@ -1,0 +1,161 @@
+//! Each processor has a thread that serves, and no call keeps one from others: what takes long is done beside.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::hostile::corpus::{self, World};
+use crate::support::{Client, Codec, Launch, secret};
+
+/// Calls of `/livez` while something else goes on: enough for each thread that serves to get some.
+fn probes() -> usize {
+    4 * processors()
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().expect("known").get()
+}
+
+/// What each thread of the process has spent, by its name: `of` says what, from its folder in `/proc`.
+fn threads(codec: &Codec, of: impl Fn(&str, &str) -> u64) -> BTreeMap<String, u64> {
+    let mut spent = BTreeMap::new();
+    for thread in std::fs::read_dir(format!("/proc/{}/task", codec.pid())).expect("it runs").flatten() {
+        let read = |name: &str| std::fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+        *spent.entry(read("comm").trim().to_owned()).or_default() += of(&read("stat"), &read("status"));
+    }
+    spent
+}
+
+/// Clock ticks of processor time: the 14th and 15th field, counted behind the name, which may hold anything.
+fn ticks(stat: &str, _status: &str) -> u64 {
+    let behind = stat.rsplit_once(") ").map_or("", |(_, behind)| behind);
+    behind.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
+/// How often it has waited for something.
+fn waits(_stat: &str, status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
+fn served(threads: &BTreeMap<String, u64>) -> u64 {
+    threads.iter().filter(|(name, _)| name.starts_with("serve-")).map(|(_, spent)| spent).sum()
+}
+
+#[tokio::test]
+async fn each_processor_has_a_thread_that_serves_and_all_of_them_get_connections() {
+    let codec = Codec::start().await;
+    let before = threads(&codec, waits);
+    let serving: Vec<_> = before.keys().filter(|name| name.starts_with("serve-")).collect();
+    assert_eq!(serving.len(), processors(), "{before:?}");
+    // Connections that stay: the threads have as many of them each.
+    let clients: Vec<Client> = (0..2 * processors()).map(|_| codec.client.keeping_connections()).collect();
+    for client in &clients {
+        client.get("/livez").await;
+    }
+    for _ in 0..10 {
+        for client in &clients {
+            client.encrypt("shop", &secret("value")).await;
+        }
+    }
+    let after = threads(&codec, waits);
+    for name in serving {
+        assert!(after[name] >= before[name] + 10, "{name} served nobody: {before:?} {after:?}");
+    }
+}
+
+/// Allows nothing and refuses nothing, after some tenths of a second of computing.
+const LONG: &str = "\
+(local $left i64)
+(local.set $left (i64.const 200000000))
+(loop $on
+  (local.set $left (i64.sub (local.get $left) (i64.const 1)))
+  (br_if $on (i64.ne (local.get $left) (i64.const 0))))
+(call $abstain)
+";
+
+const LONG_POLICY: &str = "\
+[plugins]
+default = \"allow\"
+
+[[policies]]
+name = \"long\"
+path = \"long.wasm\"
+projects = [\"shop\"]
+deadline_ms = 1000
+";
+
+#[tokio::test]
+async fn a_policy_that_takes_long_holds_up_none_of_those_on_its_thread() {
+    let launch = Launch::new().toml(LONG_POLICY);
+    launch.put_plugin("long.wasm", &corpus::made(World::Policy, &[("evaluate", LONG)]));
+    let codec = launch.start().await;
+    // From this it is known.
+    codec.client.encrypt("shop", &secret("value")).await;
+    let client = codec.client.clone();
+    let deciding = tokio::spawn(async move { client.encrypt("shop", &secret("value")).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for _ in 0..probes() {
+        // A new connection each: they go to all threads alike.
+        codec.client.get("/livez").await;
+    }
+    assert!(!deciding.is_finished(), "they waited for the decision");
+    let sealed = deciding.await.expect("no panic");
+    assert!(sealed["encrypted"].is_string());
+    assert_eq!(codec.last_record()["decisions"], json!({"long": "abstain"}));
+}
+
+/// Values in a batch that takes long.
+const BATCH: usize = 4_000;
+
+fn values(what: &str) -> Map<String, Value> {
+    (0..BATCH).map(|n| (format!("SECRET_{n}"), json!(secret(what)))).collect()
+}
+
+fn secrets(values: &Map<String, Value>) -> Value {
+    values.iter().map(|(name, value)| (name.clone(), json!({"type": "secret", "value": value}))).collect()
+}
+
+#[tokio::test]
+async fn batches_that_take_long_are_worked_on_beside_the_threads_that_serve() {
+    let codec = Codec::start().await;
+    let values = values("long");
+    let before = threads(&codec, ticks);
+    let mut stored = Value::Null;
+    for _ in 0..5 {
+        let body = json!({"projectId": "shop", "variables": secrets(&values)});
+        stored = codec.client.post("/encrypt-all", body).await.ok()["variables"].take();
+        let body = json!({"projectId": "shop", "deploymentId": "d-1", "variables": stored});
+        let opened = codec.client.post("/decrypt-all", body).await.ok();
+        assert_eq!(opened.as_object(), Some(&values));
+    }
+    assert!(stored.to_string().len() > 64 << 10, "these are not long");
+    let after = threads(&codec, ticks);
+    let beside = |threads: &BTreeMap<String, u64>| threads["tokio-rt-worker"];
+    let (beside, served) = (beside(&after) - beside(&before), served(&after) - served(&before));
+    assert!(beside > served, "ticks: {beside} beside, {served} on threads that serve");
+}
+
+#[tokio::test]
+async fn who_goes_away_from_a_batch_that_takes_long_leaves_its_record() {
+    let codec = Codec::start().await;
+    codec.client.encrypt("shop", &secret("value")).await;
+    let body = json!({"projectId": "shop", "variables": secrets(&values("gone"))}).to_string();
+    let mut left = 0;
+    for patience in 1..40 {
+        let call = codec.client.post_text("/encrypt-all", body.clone());
+        left += usize::from(tokio::time::timeout(Duration::from_millis(patience), call).await.is_err());
+    }
+    assert!(left > 0, "all were answered within milliseconds");
+    // Every call that began is recorded, allowed or abandoned, and the service goes on.
+    codec.client.encrypt("shop", &secret("value")).await;
+    let records = codec.records();
+    let is_batch = |record: &&Value| record["variables"].as_array().is_some_and(|names| names.len() == BATCH);
+    let batches: Vec<_> = records.iter().filter(is_batch).collect();
+    assert!(!batches.is_empty());
+    for record in batches {
+        let (outcome, reason) = (&record["outcome"], &record["reason"]);
+        assert!(outcome == "allowed" || (outcome == "failed" && reason == "abandoned"), "{record}");
+    }
+}
