@@ -45,6 +45,8 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
 const UPKEEP: Duration = Duration::from_millis(500);
 /// How long the end of the process waits for sinks that still carry records away; what they do not have then, they get after the next start.
 const SINKS_DEADLINE: Duration = Duration::from_secs(2);
+/// How long it waits for calls that are given up.
+const THREADS_DEADLINE: Duration = Duration::from_secs(1);
 /// Changes that were heard of and do not count yet.
 const HEARD_MAX: usize = 1_024;
 /// How often every row is read to see what is due.
@@ -192,6 +194,8 @@ pub async fn serve(
     };
     server::serve(listener, &threads, Contract::new(edge.clone()), &config.server, &draining, stop).await;
     background.abort();
+    // Before the journal ends: what is given up in the middle is recorded.
+    threads.end(THREADS_DEADLINE).await;
     if let Some(service) = ready.get() {
         service.journal.close().await;
         plugins.finish(SINKS_DEADLINE).await;

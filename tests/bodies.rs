@@ -203,21 +203,29 @@ async fn media_types_and_encodings() {
 #[tokio::test]
 async fn paths_and_methods() {
     let codec = Codec::start().await;
-    for (method, path, status, code) in [
-        (Method::GET, "/encrypt", 405, "method_not_allowed"),
-        (Method::PUT, "/decrypt-all", 405, "method_not_allowed"),
-        (Method::POST, "/livez", 405, "method_not_allowed"),
-        (Method::GET, "/nope", 404, "not_found"),
-        (Method::POST, "//encrypt", 404, "not_found"),
-        (Method::POST, "/encrypt/", 404, "not_found"),
-        (Method::POST, "/Encrypt", 404, "not_found"),
-        (Method::GET, "/", 404, "not_found"),
+    // With the methods that are allowed, where the path is one.
+    for (method, path, allowed) in [
+        (Method::GET, "/encrypt", Some("POST")),
+        (Method::PUT, "/decrypt-all", Some("POST")),
+        (Method::OPTIONS, "/decrypt-all", Some("POST")),
+        (Method::POST, "/livez", Some("GET,HEAD")),
+        (Method::GET, "/nope", None),
+        (Method::POST, "//encrypt", None),
+        (Method::POST, "/encrypt/", None),
+        (Method::POST, "/Encrypt", None),
+        (Method::POST, "/%65ncrypt", None),
+        (Method::GET, "/", None),
     ] {
         let request = codec.client.bare(method.clone(), path).header("X-Service-Auth", &codec.client.token);
         let answer = codec.client.send(request).await.expect("an answer");
+        let (status, code) = if allowed.is_some() { (405, "method_not_allowed") } else { (404, "not_found") };
         answer.refused(status, code);
-        assert_eq!(answer.header("allow").is_some(), status == 405, "{method} {path}");
+        assert_eq!(answer.header("allow"), allowed, "{method} {path}");
     }
+    let head = codec.client.send(codec.client.bare(Method::HEAD, "/livez")).await.expect("an answer");
+    assert_eq!((head.status, head.header("content-length"), &*head.text), (200, Some("3"), ""));
+    let head = codec.client.send(codec.client.bare(Method::HEAD, "/encrypt")).await.expect("an answer");
+    assert_eq!((head.status, head.header("allow")), (405, Some("POST")));
     for path in ["/livez", "/readyz", "/metrics", "/openapi.json"] {
         let answer = codec.client.send(codec.client.bare(Method::GET, path)).await.expect("an answer");
         assert_eq!(answer.status, 200, "{path} is open to all");

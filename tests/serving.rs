@@ -65,15 +65,14 @@ async fn each_processor_has_a_thread_that_serves_and_all_of_them_get_connections
     }
 }
 
-/// Allows nothing and refuses nothing, after some tenths of a second of computing.
-const LONG: &str = "\
-(local $left i64)
-(local.set $left (i64.const 200000000))
-(loop $on
-  (local.set $left (i64.sub (local.get $left) (i64.const 1)))
-  (br_if $on (i64.ne (local.get $left) (i64.const 0))))
-(call $abstain)
-";
+/// Some tenths of a second of computing, and then this.
+fn long(then: &str) -> String {
+    format!(
+        "(local $left i64)\n(local.set $left (i64.const 200000000))\n(loop $on\n\
+         (local.set $left (i64.sub (local.get $left) (i64.const 1)))\n\
+         (br_if $on (i64.ne (local.get $left) (i64.const 0))))\n{then}\n"
+    )
+}
 
 const LONG_POLICY: &str = "\
 [plugins]
@@ -88,22 +87,24 @@ deadline_ms = 1000
 
 #[tokio::test]
 async fn a_policy_that_takes_long_holds_up_none_of_those_on_its_thread() {
-    let launch = Launch::new().toml(LONG_POLICY);
-    launch.put_plugin("long.wasm", &corpus::made(World::Policy, &[("evaluate", LONG)]));
-    let codec = launch.start().await;
-    // From this it is known.
-    codec.client.encrypt("shop", &secret("value")).await;
-    let client = codec.client.clone();
-    let deciding = tokio::spawn(async move { client.encrypt("shop", &secret("value")).await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    for _ in 0..probes() {
-        // A new connection each: they go to all threads alike.
-        codec.client.get("/livez").await;
+    for (then, decision) in [("(call $abstain)", "abstain"), ("(unreachable)", "trap")] {
+        let launch = Launch::new().toml(LONG_POLICY);
+        launch.put_plugin("long.wasm", &corpus::made(World::Policy, &[("evaluate", &long(then))]));
+        let codec = launch.start().await;
+        let encrypt = async |client: Client| client.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await;
+        // From this it is known.
+        encrypt(codec.client.clone()).await;
+        let deciding = tokio::spawn(encrypt(codec.client.clone()));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        for _ in 0..probes() {
+            // A new connection each: they go to all threads alike.
+            codec.client.get("/livez").await;
+        }
+        assert!(!deciding.is_finished(), "they waited for the decision");
+        let answer = deciding.await.expect("no panic");
+        assert_eq!(answer.status, if decision == "trap" { 403 } else { 200 }, "{}", answer.text);
+        assert_eq!(codec.last_record()["decisions"], json!({"long": decision}));
     }
-    assert!(!deciding.is_finished(), "they waited for the decision");
-    let sealed = deciding.await.expect("no panic");
-    assert!(sealed["encrypted"].is_string());
-    assert_eq!(codec.last_record()["decisions"], json!({"long": "abstain"}));
 }
 
 /// Values in a batch that takes long.

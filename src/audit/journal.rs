@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use origan_codec_host::crypto::{KekId, KeyRing, MacKey, RandomnessUnavailable};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -121,8 +121,8 @@ enum Message {
     Record { body: Vec<u8>, waiter: Option<Waiter> },
     /// See whether records can be written again.
     Retry,
-    /// A new segment, signed by this key of that KEK.
-    Rekey(KekId, MacKey),
+    /// A new segment, signed by this key of that KEK, which is boxed: queues are used again, and would keep what was moved out of them.
+    Rekey(KekId, Box<MacKey>),
 }
 
 /// Who waits for a record, and where.
@@ -188,7 +188,7 @@ impl Journal {
         let kek_id = ring.primary_id();
         let Some(key) = ring.journal_key(kek_id, &self.chain.to_string()) else { return };
         // Where the queue is full, or ended, segments go on under the KEK before until the next start.
-        let _ = self.queue.push_hurried(Message::Rekey(kek_id, key));
+        let _ = self.queue.push_hurried(Message::Rekey(kek_id, Box::new(key)));
     }
 
     /// Begins a record.
@@ -209,7 +209,10 @@ impl Journal {
         let runtime = Handle::current();
         let message =
             Message::Record { body: body_of(record), waiter: Some(Waiter { tell, runtime: runtime.clone() }) };
-        if self.queue.push(message, runtime.id()).map_err(|_| AuditUnavailable)? {
+        if runtime.runtime_flavor() != RuntimeFlavor::CurrentThread {
+            // Which of its threads would be ready for that, and when, nobody knows.
+            self.queue.push_hurried(message).map_err(|_| AuditUnavailable)?;
+        } else if self.queue.push(message, runtime.id()).map_err(|_| AuditUnavailable)? {
             let queue = self.queue.clone();
             // Whoever goes away takes nobody's hurry along: it is a task of its own.
             tokio::spawn(async move {

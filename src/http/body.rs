@@ -1,6 +1,5 @@
 //! Reading a body: JSON by its own word, not encoded, no larger than the route allows, in time. Wiped when done.
 
-use std::mem;
 use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,14 +22,14 @@ const RESERVED_BYTES_MAX: usize = 64 << 10;
 const GROWTH: usize = 4;
 
 /// A body, and its share of the memory for all of them.
-pub(super) struct ReadBody<E: Deref<Target = Edge>> {
+pub(super) struct ReadBody {
     bytes: WipedBytes,
     reserved: usize,
-    edge: E,
+    edge: Arc<Edge>,
 }
 
 /// The body of `request`, at most `limit` bytes.
-pub(super) async fn read(edge: &Edge, request: Request, limit: usize) -> Result<ReadBody<&Edge>, Problem> {
+pub(super) async fn read(edge: &Arc<Edge>, request: Request, limit: usize) -> Result<ReadBody, Problem> {
     if !is_plain_json(request.headers()) {
         return Err(Problem::new(Code::UnsupportedMediaType));
     }
@@ -48,12 +47,12 @@ pub(super) async fn read(edge: &Edge, request: Request, limit: usize) -> Result<
 }
 
 async fn collect(
-    edge: &Edge,
+    edge: &Arc<Edge>,
     mut body: axum::body::Body,
     limit: usize,
     announced: Option<usize>,
-) -> Result<ReadBody<&Edge>, Problem> {
-    let mut collected = ReadBody { bytes: WipedBytes::default(), reserved: 0, edge };
+) -> Result<ReadBody, Problem> {
+    let mut collected = ReadBody { bytes: WipedBytes::default(), reserved: 0, edge: edge.clone() };
     collected.grow(announced.unwrap_or(0).min(RESERVED_BYTES_MAX))?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::detailed(Code::InvalidJson, "the body ended before its end"))?;
@@ -72,13 +71,7 @@ async fn collect(
     Ok(collected)
 }
 
-impl ReadBody<&Edge> {
-    /// The same, for longer than whoever has read it holds `edge`, which is the same too.
-    pub(super) fn held(mut self, edge: Arc<Edge>) -> ReadBody<Arc<Edge>> {
-        let (bytes, reserved) = (mem::take(&mut self.bytes), mem::take(&mut self.reserved));
-        ReadBody { bytes, reserved, edge }
-    }
-
+impl ReadBody {
     /// Room for `capacity` bytes, out of the memory for all. `Vec` would leave a copy behind when it grows; what is replaced here
     /// is wiped.
     fn grow(&mut self, capacity: usize) -> Result<(), Problem> {
@@ -95,13 +88,13 @@ impl ReadBody<&Edge> {
     }
 }
 
-impl<E: Deref<Target = Edge>> Drop for ReadBody<E> {
+impl Drop for ReadBody {
     fn drop(&mut self) {
         self.edge.bodies_bytes.fetch_sub(self.reserved, Ordering::Relaxed);
     }
 }
 
-impl<E: Deref<Target = Edge>> Deref for ReadBody<E> {
+impl Deref for ReadBody {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {

@@ -20,7 +20,7 @@ use super::variable::{VariableFields, recorded_len};
 use super::{Edge, body, long};
 use crate::keys::DekHandle;
 use crate::names::{DeploymentId, ProjectId, VariableName};
-use crate::service::{Context, DecryptAll, DecryptValue, DecryptedVariable, PresentedDek, StoredVariable};
+use crate::service::{DecryptAll, DecryptValue, DecryptedVariable, PresentedDek, StoredVariable};
 
 pub(super) async fn decrypt_value(
     State(edge): State<Arc<Edge>>,
@@ -28,12 +28,16 @@ pub(super) async fn decrypt_value(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = body::read(&edge, request, edge.limits.body_bytes).await?;
-    let call = parse_decrypt_value(&body)?;
-    let answered = edge.ready()?.decrypt_value(&context, call).await?;
-    let value = answered.value.expose_secret();
-    let mut json = Json::object(value.len() + value.len() / 8 + 16);
-    json.text("value", value);
-    Ok(json.into_audited_response(answered.receipt))
+    let place = long::place_for(&body, &edge);
+    let work = async move {
+        let call = parse_decrypt_value(&body)?;
+        let answered = edge.ready()?.decrypt_value(&context, call).await?;
+        let value = answered.value.expose_secret();
+        let mut json = Json::object(value.len() + value.len() / 8 + 16);
+        json.text("value", value);
+        Ok(json.into_audited_response(answered.receipt))
+    };
+    long::at(place, work).await
 }
 
 pub(super) async fn decrypt_all(
@@ -42,26 +46,22 @@ pub(super) async fn decrypt_all(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
-    if !long::is_long(&body) {
-        return open_all(&edge, &context, &body).await;
-    }
-    let (body, edge) = (body.held(edge.clone()), edge.clone());
-    long::beside(&edge.clone(), async move { open_all(&edge, &context, &body).await }).await
-}
-
-async fn open_all(edge: &Edge, context: &Context, body: &[u8]) -> Result<Response, Problem> {
-    let call = parse_decrypt_all(body, edge.limits.variables)?;
-    let partial = call.partial;
-    let answered = edge.ready()?.decrypt_all(context, call).await?;
-    // A value is shorter than what it was sealed to, unless it is full of escapes.
-    let mut json = Json::object(body.len());
-    if partial {
-        json.nested("values", |json| write_values(json, &answered.value));
-        json.nested("errors", |json| write_errors(json, &answered.value));
-    } else {
-        write_values(&mut json, &answered.value);
-    }
-    Ok(json.into_audited_response(answered.receipt))
+    let place = long::place_for(&body, &edge);
+    let work = async move {
+        let call = parse_decrypt_all(&body, edge.limits.variables)?;
+        let partial = call.partial;
+        let answered = edge.ready()?.decrypt_all(&context, call).await?;
+        // A value is shorter than what it was sealed to, unless it is full of escapes.
+        let mut json = Json::object(body.len());
+        if partial {
+            json.nested("values", |json| write_values(json, &answered.value));
+            json.nested("errors", |json| write_errors(json, &answered.value));
+        } else {
+            write_values(&mut json, &answered.value);
+        }
+        Ok(json.into_audited_response(answered.receipt))
+    };
+    long::at(place, work).await
 }
 
 fn write_values(json: &mut Json, variables: &[DecryptedVariable]) {

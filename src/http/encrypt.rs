@@ -18,7 +18,7 @@ use super::variable::{VariableFields, recorded_len};
 use super::{Edge, body, long};
 use crate::names::{ProjectId, VariableName};
 use crate::service::{
-    Answered, Context, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable, ReEncrypt, StoredVariable,
+    Answered, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable, ReEncrypt, StoredVariable,
 };
 
 pub(super) async fn encrypt(
@@ -27,14 +27,18 @@ pub(super) async fn encrypt(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = body::read(&edge, request, edge.limits.body_bytes).await?;
-    let call = parse_encrypt(&body)?;
-    let answered = edge.ready()?.encrypt(&context, call).await?;
-    let (encrypted, encrypted_dek) = (answered.value.sealed, answered.value.encrypted_dek.encode());
-    let mut json = Json::object(encrypted.len() + encrypted_dek.len() + 64);
-    json.text("encrypted", &encrypted);
-    json.number("keyVersion", u64::from(answered.value.key_version.number()));
-    json.text("encryptedDEK", &encrypted_dek);
-    Ok(json.into_audited_response(answered.receipt))
+    let place = long::place_for(&body, &edge);
+    let work = async move {
+        let call = parse_encrypt(&body)?;
+        let answered = edge.ready()?.encrypt(&context, call).await?;
+        let (encrypted, encrypted_dek) = (answered.value.sealed, answered.value.encrypted_dek.encode());
+        let mut json = Json::object(encrypted.len() + encrypted_dek.len() + 64);
+        json.text("encrypted", &encrypted);
+        json.number("keyVersion", u64::from(answered.value.key_version.number()));
+        json.text("encryptedDEK", &encrypted_dek);
+        Ok(json.into_audited_response(answered.receipt))
+    };
+    long::at(place, work).await
 }
 
 pub(super) async fn encrypt_all(
@@ -43,17 +47,13 @@ pub(super) async fn encrypt_all(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
-    if !long::is_long(&body) {
-        return seal_all(&edge, &context, &body).await;
-    }
-    let (body, edge) = (body.held(edge.clone()), edge.clone());
-    long::beside(&edge.clone(), async move { seal_all(&edge, &context, &body).await }).await
-}
-
-async fn seal_all(edge: &Edge, context: &Context, body: &[u8]) -> Result<Response, Problem> {
-    let call = parse_encrypt_all(body, edge.limits.variables)?;
-    let answered = edge.ready()?.encrypt_all(context, call).await?;
-    Ok(write_all(2 * body.len() + 256, answered))
+    let place = long::place_for(&body, &edge);
+    let work = async move {
+        let call = parse_encrypt_all(&body, edge.limits.variables)?;
+        let answered = edge.ready()?.encrypt_all(&context, call).await?;
+        Ok(write_all(2 * body.len() + 256, answered))
+    };
+    long::at(place, work).await
 }
 
 pub(super) async fn re_encrypt(
@@ -62,17 +62,13 @@ pub(super) async fn re_encrypt(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
-    if !long::is_long(&body) {
-        return seal_again(&edge, &context, &body).await;
-    }
-    let (body, edge) = (body.held(edge.clone()), edge.clone());
-    long::beside(&edge.clone(), async move { seal_again(&edge, &context, &body).await }).await
-}
-
-async fn seal_again(edge: &Edge, context: &Context, body: &[u8]) -> Result<Response, Problem> {
-    let call = parse_re_encrypt(body, edge.limits.variables)?;
-    let answered = edge.ready()?.re_encrypt(context, call).await?;
-    Ok(write_all(body.len() + 256, answered))
+    let place = long::place_for(&body, &edge);
+    let work = async move {
+        let call = parse_re_encrypt(&body, edge.limits.variables)?;
+        let answered = edge.ready()?.re_encrypt(&context, call).await?;
+        Ok(write_all(body.len() + 256, answered))
+    };
+    long::at(place, work).await
 }
 
 fn write_all(expected_len: usize, answered: Answered<Encrypted<Vec<(VariableName, EncryptedVariable)>>>) -> Response {

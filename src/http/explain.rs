@@ -13,7 +13,7 @@ use super::code::Code;
 use super::json::{self, Object, Text, Trace, Variable, required};
 use super::problem::Problem;
 use super::variable::VariableFields;
-use super::{Edge, body};
+use super::{Edge, body, long};
 use crate::caller::Action;
 use crate::config::Mode;
 use crate::names::{DeploymentId, ProjectId, VariableName};
@@ -26,11 +26,15 @@ pub(super) async fn explain(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
-    let call = parse_explain(&edge, &body)?;
-    let answered = edge.ready()?.explain(&context, call).await?;
-    let mut json = Json::object(512);
-    write_explanation(&mut json, &answered.value);
-    Ok(json.into_audited_response(answered.receipt))
+    let place = long::place_for(&body, &edge);
+    let work = async move {
+        let call = parse_explain(&edge, &body)?;
+        let answered = edge.ready()?.explain(&context, call).await?;
+        let mut json = Json::object(512);
+        write_explanation(&mut json, &answered.value);
+        Ok(json.into_audited_response(answered.receipt))
+    };
+    long::at(place, work).await
 }
 
 fn write_explanation(json: &mut Json, explanation: &Explanation) {

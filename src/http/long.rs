@@ -1,8 +1,8 @@
 //! Calls that take long: worked on beside the threads that serve, which have short ones to answer meanwhile.
 
-use std::sync::Arc;
-
 use axum::response::Response;
+use futures_util::future::Either;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::Edge;
@@ -12,18 +12,19 @@ use super::problem::Problem;
 /// A body that is longer takes about half a millisecond and more.
 const LONG_BYTES: usize = 64 << 10;
 
-/// Whether others would wait for what is done with so long a body.
-pub(super) fn is_long(body: &[u8]) -> bool {
-    body.len() > LONG_BYTES
+/// Where `body` is worked on; none: here.
+pub(super) fn place_for(body: &[u8], edge: &Edge) -> Option<Handle> {
+    (body.len() > LONG_BYTES).then(|| edge.beside.clone())
 }
 
 /// What comes of `work`, which goes on for as long as this is waited for.
-pub(super) async fn beside(
-    edge: &Arc<Edge>,
+pub(super) fn at(
+    place: Option<Handle>,
     work: impl Future<Output = Result<Response, Problem>> + Send + 'static,
-) -> Result<Response, Problem> {
-    let mut working = EndsWhenDropped(edge.beside.spawn(work));
-    (&mut working.0).await.unwrap_or_else(|_| Err(Problem::new(Code::Internal)))
+) -> impl Future<Output = Result<Response, Problem>> {
+    let Some(runtime) = place else { return Either::Left(work) };
+    let mut working = EndsWhenDropped(runtime.spawn(work));
+    Either::Right(async move { (&mut working.0).await.unwrap_or_else(|_| Err(Problem::new(Code::Internal))) })
 }
 
 struct EndsWhenDropped(JoinHandle<Result<Response, Problem>>);

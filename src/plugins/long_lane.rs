@@ -6,9 +6,14 @@ use std::time::{Duration, Instant};
 
 use origan_codec_host::plugin::{Decision, Fault, HeldQuery, PolicyPlugin, Query};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
-use super::slow_lane::TURN_DEADLINE;
+use super::slow_lane::Slowness;
+
+/// How long a decision waits for its turn. Where many ask, all wait; only what is out of proportion is refused.
+const TURN_DEADLINE: Duration = Duration::from_secs(2);
+/// Decisions of one policy at once, at the most: each has an instance out of one pool, and a thread.
+const TURNS_MAX: usize = 8;
 
 /// What a decision may take of a thread that serves. To have it made elsewhere costs a twentieth of this.
 const LONG: Duration = Duration::from_micros(500);
@@ -19,12 +24,27 @@ const REMEMBERED: u64 = 8;
 #[derive(Debug, Default)]
 pub(super) struct Pace(AtomicU64);
 
+/// How a policy has decided lately.
+#[derive(Debug, Default)]
+pub(super) struct Habits {
+    pub(super) pace: Pace,
+    pub(super) slowness: Slowness,
+}
+
+impl Habits {
+    /// From one more decision, whatever came of it, and what it took.
+    pub(super) fn learn(&self, outcome: &Result<Decision, Fault>, took: Duration) {
+        self.pace.learn(took);
+        self.slowness.learn(outcome);
+    }
+}
+
 /// One policy's.
 pub(super) struct LongLane {
     plugin: Arc<PolicyPlugin>,
+    habits: Arc<Habits>,
     /// Of what is not in a hurry.
     runtime: Handle,
-    /// As many at once as there are processors.
     turns: Arc<Semaphore>,
 }
 
@@ -48,23 +68,28 @@ impl Pace {
 
 impl LongLane {
     /// On the runtime that this is called on.
-    pub(super) fn of(plugin: Arc<PolicyPlugin>) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { plugin, runtime: Handle::current(), turns: Arc::new(Semaphore::new(processors)) }
+    pub(super) fn of(plugin: Arc<PolicyPlugin>, habits: Arc<Habits>) -> Self {
+        let turns = std::thread::available_parallelism().map_or(1, usize::from).min(TURNS_MAX);
+        Self { plugin, habits, runtime: Handle::current(), turns: Arc::new(Semaphore::new(turns)) }
     }
 
-    /// The decision, and what it took once it was its turn.
-    pub(super) async fn evaluate(&self, query: &Query<'_>) -> Result<(Decision, Duration), Fault> {
+    /// What it took is learnt, even if nobody waits any more.
+    pub(super) async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
         let turn = tokio::time::timeout(TURN_DEADLINE, self.turns.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Fault::Busy) };
-        let (query, plugin, runtime) = (HeldQuery::from(query), self.plugin.clone(), self.runtime.clone());
-        let deciding = self.runtime.spawn_blocking(move || {
+        let (query, plugin, habits) = (HeldQuery::from(query), self.plugin.clone(), self.habits.clone());
+        let (tell, told) = oneshot::channel();
+        let runtime = self.runtime.clone();
+        self.runtime.spawn_blocking(move || {
             let _turn = turn;
-            let begun = Instant::now();
-            let outcome = query.with(|query| runtime.block_on(plugin.evaluate(query)));
-            outcome.map(|decision| (decision, begun.elapsed()))
+            if !tell.is_closed() {
+                let begun = Instant::now();
+                let outcome = query.with(|query| runtime.block_on(plugin.evaluate(query)));
+                habits.learn(&outcome, begun.elapsed());
+                let _ = tell.send(outcome);
+            }
         });
-        deciding.await.unwrap_or_else(|_| Err(Fault::Trap("the thread that decides panicked".into())))
+        told.await.unwrap_or_else(|_| Err(Fault::Trap("the thread that decides panicked, or the process ends".into())))
     }
 }
 

@@ -12,8 +12,8 @@ use tracing::{error, info};
 
 use super::Checked;
 use super::component::{Found, Key, LoadError};
-use super::long_lane::{LongLane, Pace};
-use super::slow_lane::{SlowLane, Slowness};
+use super::long_lane::{Habits, LongLane};
+use super::slow_lane::SlowLane;
 use super::status::PluginStatus;
 use crate::config::{Config, PolicyConfig};
 use crate::policy::chain::{Chain, Evaluate, Policy, PolicyFigures};
@@ -72,7 +72,7 @@ impl LoadedPolicies {
             error: loaded.error.clone(),
             policy: Some((loaded.config.mode, loaded.figures.clone())),
             is_snapshotted: loaded.live.as_ref().map(|(_, live)| live.plugin.is_snapshotted()),
-            is_slow: loaded.live.as_ref().is_some_and(|(_, live)| live.slowness.is_slow()),
+            is_slow: loaded.live.as_ref().is_some_and(|(_, live)| live.habits.slowness.is_slow()),
             log_dropped: loaded.live.as_ref().map_or(0, |(_, live)| live.plugin.log().dropped()),
             sink: None,
             provider: None,
@@ -129,21 +129,19 @@ impl Loaded {
 /// are made beside, and those of one that has missed its deadline in its slow lane, until it has been quick for a while.
 struct LivePolicy {
     plugin: Arc<PolicyPlugin>,
-    pace: Pace,
+    habits: Arc<Habits>,
     long_lane: LongLane,
-    slowness: Arc<Slowness>,
     slow_lane: SlowLane,
 }
 
 impl LivePolicy {
     fn new(plugin: PolicyPlugin) -> Self {
-        let (plugin, slowness) = (Arc::new(plugin), Arc::<Slowness>::default());
+        let (plugin, habits) = (Arc::new(plugin), Arc::<Habits>::default());
         Self {
-            pace: Pace::default(),
-            long_lane: LongLane::of(plugin.clone()),
-            slow_lane: SlowLane::of(plugin.clone(), slowness.clone()),
+            long_lane: LongLane::of(plugin.clone(), habits.clone()),
+            slow_lane: SlowLane::of(plugin.clone(), habits.clone()),
             plugin,
-            slowness,
+            habits,
         }
     }
 }
@@ -155,20 +153,15 @@ impl Evaluate for LivePolicy {
     }
 
     async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
-        if self.slowness.is_slow() {
+        if self.habits.slowness.is_slow() {
             return self.slow_lane.evaluate(query).await;
         }
-        let outcome = if self.pace.is_long() {
-            self.long_lane.evaluate(query).await
-        } else {
-            let begun = Instant::now();
-            self.plugin.evaluate(query).await.map(|decision| (decision, begun.elapsed()))
-        };
-        let outcome = outcome.map(|(decision, took)| {
-            self.pace.learn(took);
-            decision
-        });
-        self.slowness.learn(&outcome);
+        if self.habits.pace.is_long() {
+            return self.long_lane.evaluate(query).await;
+        }
+        let begun = Instant::now();
+        let outcome = self.plugin.evaluate(query).await;
+        self.habits.learn(&outcome, begun.elapsed());
         outcome
     }
 }

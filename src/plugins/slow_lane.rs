@@ -11,8 +11,10 @@ use origan_codec_host::plugin::{Decision, Fault, HeldQuery, PolicyPlugin, Query,
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::long_lane::Habits;
+
 /// How long a decision waits for its turn.
-pub(super) const TURN_DEADLINE: Duration = Duration::from_millis(250);
+const TURN_DEADLINE: Duration = Duration::from_millis(250);
 
 /// Of its thread: a tenth of what a thread that serves gets, where both never have enough. A request waits for it.
 const NICENESS: i32 = 10;
@@ -44,7 +46,7 @@ impl Slowness {
 /// One policy's.
 pub(super) struct SlowLane {
     plugin: Arc<PolicyPlugin>,
-    slowness: Arc<Slowness>,
+    habits: Arc<Habits>,
     turn: Arc<Semaphore>,
     /// Of what is not in a hurry.
     runtime: Handle,
@@ -61,9 +63,9 @@ struct Asked {
 
 impl SlowLane {
     /// On the runtime that this is called on.
-    pub(super) fn of(plugin: Arc<PolicyPlugin>, slowness: Arc<Slowness>) -> Self {
+    pub(super) fn of(plugin: Arc<PolicyPlugin>, habits: Arc<Habits>) -> Self {
         let (turn, runtime) = (Arc::new(Semaphore::new(1)), Handle::current());
-        Self { plugin, slowness, turn, runtime, thread: Mutex::default() }
+        Self { plugin, habits, turn, runtime, thread: Mutex::default() }
     }
 
     pub(super) async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
@@ -85,10 +87,10 @@ impl SlowLane {
             },
         };
         let (sender, receiver) = channel();
-        let (plugin, slowness, runtime) = (self.plugin.clone(), self.slowness.clone(), self.runtime.clone());
+        let (plugin, habits, runtime) = (self.plugin.clone(), self.habits.clone(), self.runtime.clone());
         let spawned = std::thread::Builder::new()
             .name("slow-policy".into())
-            .spawn(move || decide_all(&receiver, &plugin, &slowness, &runtime));
+            .spawn(move || decide_all(&receiver, &plugin, &habits.slowness, &runtime));
         spawned.map_err(|_| Fault::Busy)?;
         sender.send(asked).map_err(|_| Fault::Busy)?;
         *thread = Some(sender);

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tracing::warn;
 
-/// Sooner than any deadline of a call.
+/// Sooner than the deadlines of calls, by default.
 const TICK: Duration = Duration::from_millis(100);
 
-/// One for each processor. They end when this is dropped.
+/// One for each processor.
 #[derive(Debug)]
 pub struct ServingThreads(Vec<ServingThread>);
 
@@ -21,7 +23,9 @@ struct ServingThread {
     runtime: Handle,
     connections: Arc<AtomicUsize>,
     /// The thread ends when this is dropped.
-    _ends: oneshot::Sender<()>,
+    ends: oneshot::Sender<()>,
+    /// Told when all that was on it is gone.
+    gone: oneshot::Receiver<()>,
 }
 
 /// A connection's place on a thread, until it is dropped.
@@ -33,6 +37,17 @@ impl ServingThreads {
     pub fn start() -> io::Result<Self> {
         let count = std::thread::available_parallelism()?.get();
         (0..count).map(ServingThread::start).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Ends what they still do, and lets go of it. A thread that does not come to it by `deadline` is not waited for.
+    pub async fn end(self, deadline: Duration) {
+        let ending = join_all(self.0.into_iter().map(|thread| {
+            drop(thread.ends);
+            thread.gone
+        }));
+        if tokio::time::timeout(deadline, ending).await.is_err() {
+            warn!("a thread that serves does not end: what it holds ends with the process");
+        }
     }
 
     /// The thread with the fewest connections, with one more.
@@ -56,6 +71,7 @@ impl ServingThread {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (ends, ended) = oneshot::channel::<()>();
+        let (tell, gone) = oneshot::channel();
         std::thread::Builder::new().name(format!("serve-{index}")).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
@@ -65,8 +81,9 @@ impl ServingThread {
             });
             // A thread that waits for a disk which does not answer is not waited for.
             runtime.shutdown_background();
+            let _ = tell.send(());
         })?;
-        Ok(Self { runtime: handle, connections: Arc::default(), _ends: ends })
+        Ok(Self { runtime: handle, connections: Arc::default(), ends, gone })
     }
 }
 

@@ -21,8 +21,9 @@ pub(super) use clock::{AtWork, Clock, TICK};
 /// Plugins that are compiled at once: as many as there are processors, within these. Each has one for itself then, and the largest, which
 /// come first, do not wait for what is quickly done.
 const ADMISSIONS: RangeInclusive<usize> = 2..=4;
-/// Instances of policies at once, at the least: a decision holds a thread, and there are few of those.
+/// Instances of policies at once, at the least, and for each processor: a decision holds a thread, and there are few of those.
 const POLICY_INSTANCES_MIN: u32 = 64;
+const POLICY_INSTANCES_PER_PROCESSOR: u32 = 8;
 /// Frames of a guest's stack that are looked at after a trap.
 const BACKTRACE_FRAMES_MAX: usize = 16;
 /// Bytes of an instance's memory that stay in place between decisions. Covers what a guest in Rust touches.
@@ -121,7 +122,7 @@ fn common() -> Config {
 
 fn pool() -> PoolingAllocationConfig {
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32);
-    let instances = POLICY_INSTANCES_MIN.max(threads.saturating_mul(2));
+    let instances = POLICY_INSTANCES_MIN.max(threads.saturating_mul(POLICY_INSTANCES_PER_PROCESSOR));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances);
     pool.total_core_instances(instances * CORE_INSTANCES_MAX);

@@ -1,7 +1,8 @@
 //! Where records wait for the thread that writes.
 //!
 //! Waking that thread and writing cost more than a record does. So the first that is pushed by a runtime has the writer [hurried](Queue::hurry)
-//! once the tasks that are ready there have had their turn, and what they push is committed with it. Alone, a record waits for nobody.
+//! once the tasks that are ready there have had their turn, and what they push is committed with it. Alone, a record waits for nobody. That is
+//! for runtimes of one thread; others hurry at once.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

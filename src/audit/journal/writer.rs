@@ -21,6 +21,8 @@ use crate::clock::{as_rfc3339, monotonic_ms};
 
 /// Of the buffer that a commit is written from, kept for the next.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
+/// Of the places for messages, likewise.
+const MESSAGES_KEPT: usize = 1_024;
 /// Pause between two attempts to write again after a failure.
 const RECOVERY_PAUSE: Duration = Duration::from_millis(250);
 
@@ -73,12 +75,13 @@ impl Writer {
             answer(batch.drain(..), outcome);
             // After the answers: they do not wait for a new file.
             if let Some((kek_id, key)) = next_key.filter(|(kek_id, _)| *kek_id != self.kek_id) {
-                self.rekey(kek_id, key);
+                self.rekey(kek_id, *key);
             }
             self.rotate_if_full();
             self.tell(committed);
             self.gauges.commit_since_ms.store(0, Ordering::Relaxed);
             self.buffer.shrink_to(BUFFER_BYTES_KEPT);
+            batch.shrink_to(MESSAGES_KEPT);
         }
         if let Some(segment) = &mut self.segment
             && let Err(cause) = segment.cut()
@@ -242,7 +245,7 @@ fn answer(batch: impl Iterator<Item = Message>, outcome: Result<Vec<Receipt>, Au
 struct Told {
     tell: oneshot::Sender<Result<Receipt, AuditUnavailable>>,
     outcome: Result<Receipt, AuditUnavailable>,
-    /// Wiped and let go where it was made.
+    /// Wiped and let go where it was made, as a rule.
     _body: Vec<u8>,
 }
 
@@ -254,7 +257,7 @@ impl Told {
 }
 
 /// The last key that `batch` brings.
-fn take_key(batch: &mut [Message]) -> Option<(KekId, MacKey)> {
+fn take_key(batch: &mut [Message]) -> Option<(KekId, Box<MacKey>)> {
     let message = batch.iter_mut().rfind(|message| matches!(message, Message::Rekey(..)))?;
     match std::mem::replace(message, Message::Retry) {
         Message::Rekey(kek_id, key) => Some((kek_id, key)),
