@@ -1,8 +1,11 @@
 //! An open-loop load: calls begin when they are meant to, whether others have ended or not, and a time counts from the moment that was
 //! meant. A server that stalls shows it in every call that fell into the stall.
 
-use std::io::{Read as _, Write as _};
+use std::collections::VecDeque;
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::fd::AsRawFd as _;
+use std::ptr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
@@ -12,7 +15,7 @@ use crate::figures::percentile;
 
 /// Calls in flight at the most: one on each connection.
 pub(crate) const CONNECTIONS: u32 = 64;
-/// Between the start of the threads and the first call.
+/// Between the connections and the first call.
 const HEAD_START: Duration = Duration::from_millis(50);
 /// The longest that a call may wait.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,7 +41,8 @@ pub(crate) struct Times {
 
 /// Makes `per_second` calls for `duration`; each must succeed.
 ///
-/// Each connection has a thread that sleeps until its next call is due: timers of a runtime count in milliseconds.
+/// One thread, which sleeps until a call is due or an answer is there: timers of a runtime count in milliseconds, and a thread for each
+/// connection took half of the machine.
 pub(crate) fn run(
     client: &Client,
     call: &str,
@@ -48,48 +52,52 @@ pub(crate) fn run(
     clock: Clock,
 ) -> anyhow::Result<Times> {
     ensure!(per_second > 0.0, "no pace");
-    let every = Duration::from_secs_f64(f64::from(CONNECTIONS) / per_second);
-    let start = Instant::now() + HEAD_START;
-    let times = std::thread::scope(|scope| {
-        let threads = (0..CONNECTIONS).map(|index| {
-            let first = start + every.mul_f64(f64::from(index) / f64::from(CONNECTIONS));
-            scope.spawn(move || {
-                if clock == Clock::First {
-                    go_first();
-                }
-                one_connection(client, call, body, first, every, start + duration)
-            })
-        });
-        // All of them run before the first is waited for.
-        let threads: Vec<_> = threads.collect();
-        let times =
-            threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a connection's thread panics"))?);
-        times.collect::<anyhow::Result<Vec<_>>>()
-    })?;
-    let mut times = times.concat();
+    let calling = || calls(client, call, body, per_second, duration, clock);
+    // A thread of its own: what it is given first, it keeps.
+    let mut times =
+        std::thread::scope(|scope| scope.spawn(calling).join()).map_err(|_| anyhow!("the caller panics"))??;
     times.sort_by(f64::total_cmp);
     ensure!(!times.is_empty(), "no call was due");
     Ok(Times { calls: times.len(), p50_us: percentile(&times, 50), p99_us: percentile(&times, 99) })
 }
 
-fn one_connection(
+/// What each call took, in µs.
+fn calls(
     client: &Client,
     call: &str,
     body: &str,
-    first: Instant,
-    every: Duration,
-    end: Instant,
+    per_second: f64,
+    duration: Duration,
+    clock: Clock,
 ) -> anyhow::Result<Vec<f64>> {
-    let mut connection = Connection::open(client, call, body)?;
-    let mut times = Vec::new();
-    let mut due = first;
-    while due < end {
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        connection.call()?;
-        times.push(due.elapsed().as_secs_f64() * 1e6);
-        due += every;
+    let mut connections =
+        (0..CONNECTIONS).map(|_| Connection::open(client, call, body)).collect::<anyhow::Result<Vec<_>>>()?;
+    if clock == Clock::First {
+        go_first();
     }
-    Ok(times)
+    let start = Instant::now() + HEAD_START;
+    let due = |number: u32| start + Duration::from_secs_f64(f64::from(number) / per_second);
+    let (mut next, mut in_flight, mut times) = (0, 0_usize, Vec::new());
+    loop {
+        let now = Instant::now();
+        while due(next) <= now && due(next) < start + duration {
+            let connection = &mut connections[(next % CONNECTIONS) as usize];
+            connection.ask(due(next))?;
+            (next, in_flight) = (next + 1, in_flight + 1);
+        }
+        let ends = due(next) >= start + duration;
+        if ends && in_flight == 0 {
+            return Ok(times);
+        }
+        let until = if ends { now + PATIENCE } else { due(next) };
+        for index in readable(&connections, until)? {
+            if let Some(asked) = connections[index].hear()? {
+                times.push(asked.elapsed().as_secs_f64() * 1e6);
+                in_flight -= 1;
+            }
+        }
+        ensure!(!ends || now.elapsed() < PATIENCE, "an answer that does not come");
+    }
 }
 
 /// Makes the same call again and again, and does as little as it can beside: whatever the caller spends, the service has not.
@@ -97,34 +105,67 @@ struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
     answer: Vec<u8>,
+    /// When the calls were due that are not answered yet; all but the first wait for those before.
+    due: VecDeque<Instant>,
 }
 
 impl Connection {
     fn open(client: &Client, call: &str, body: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(&client.address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nonblocking(true)?;
         let (address, token, len) = (&client.address, &client.token, body.len());
         let request = format!(
             "POST {call} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nX-Service-Auth: {token}\r\n\
              Content-Length: {len}\r\n\r\n{body}"
         );
-        Ok(Self { stream, request: request.into_bytes(), answer: Vec::new() })
+        Ok(Self { stream, request: request.into_bytes(), answer: Vec::new(), due: VecDeque::new() })
     }
 
-    fn call(&mut self) -> anyhow::Result<()> {
-        self.stream.write_all(&self.request)?;
-        self.answer.clear();
-        let mut piece = [0; 4096];
-        loop {
-            let read = self.stream.read(&mut piece)?;
-            ensure!(read > 0, "an answer that breaks off");
-            self.answer.extend_from_slice(&piece[..read]);
-            if whole(&self.answer)?.is_some_and(|len| self.answer.len() >= len) {
-                return Ok(());
-            }
-        }
+    /// Begins a call, or has it wait for the one before.
+    fn ask(&mut self, due: Instant) -> anyhow::Result<()> {
+        self.due.push_back(due);
+        if self.due.len() == 1 { self.send() } else { Ok(()) }
     }
+
+    fn send(&mut self) -> anyhow::Result<()> {
+        // A few hundred bytes into a buffer that is empty.
+        Ok(self.stream.write_all(&self.request)?)
+    }
+
+    /// Reads what is there. When the call was due that is answered by it, if one is; the next one begins.
+    fn hear(&mut self) -> anyhow::Result<Option<Instant>> {
+        let mut piece = [0; 4096];
+        let read = self.stream.read(&mut piece)?;
+        ensure!(read > 0, "an answer that breaks off");
+        self.answer.extend_from_slice(&piece[..read]);
+        if whole(&self.answer)?.is_none_or(|len| self.answer.len() < len) {
+            return Ok(None);
+        }
+        self.answer.clear();
+        let due = self.due.pop_front();
+        if !self.due.is_empty() {
+            self.send()?;
+        }
+        Ok(due)
+    }
+}
+
+/// The connections that have something to read; waits for one until then.
+fn readable(connections: &[Connection], until: Instant) -> anyhow::Result<Vec<usize>> {
+    let asked = |connection: &Connection| libc::pollfd {
+        fd: connection.stream.as_raw_fd(),
+        events: if connection.due.is_empty() { 0 } else { libc::POLLIN },
+        revents: 0,
+    };
+    let mut polled: Vec<_> = connections.iter().map(asked).collect();
+    let left = until.saturating_duration_since(Instant::now());
+    let left = libc::timespec { tv_sec: left.as_secs() as libc::time_t, tv_nsec: left.subsec_nanos().into() };
+    // SAFETY: the kernel reads and writes as many structures as there are, which live until the call returns; there is no mask.
+    #[expect(unsafe_code, reason = "no library in use waits for less than a millisecond")]
+    let found = unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &raw const left, ptr::null()) };
+    ensure!(found >= 0, "{}", io::Error::last_os_error());
+    Ok(polled.iter().enumerate().filter(|(_, one)| one.revents != 0).map(|(index, _)| index).collect())
 }
 
 /// How many bytes the answer has that `begun` is the beginning of, once its head is there; it must be a success.
