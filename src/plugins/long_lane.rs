@@ -1,7 +1,7 @@
 //! Where a policy decides whose decisions take long, if not too long: beside the threads that serve, which have others to answer meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use origan_codec_host::plugin::{Decision, Fault, HeldQuery, PolicyPlugin, Query};
@@ -17,12 +17,33 @@ const TURNS_MAX: usize = 8;
 
 /// What a decision may take of a thread that serves. To have it made elsewhere costs a twentieth of this.
 const LONG: Duration = Duration::from_micros(500);
-/// So many decisions count for what a policy takes lately.
-const REMEMBERED: u64 = 8;
+/// What a long decision adds to a policy's score, and a short one takes from it: those that take long one time in three count. A machine
+/// that gives a thread's time to others makes a decision long now and then, and no policy.
+const ADDED: u32 = 2;
+const TAKEN: u32 = 1;
+/// From this score on, a policy takes long.
+const SCORE_OF_LONG: u32 = 3 * ADDED;
+const SCORE_MAX: u32 = 2 * SCORE_OF_LONG;
 
-/// What a policy's decisions take lately: a moving mean, in ns. Those that are short leave it at 0.
+/// Whether a policy's decisions take long lately: its score.
 #[derive(Debug, Default)]
-pub(super) struct Pace(AtomicU64);
+pub(super) struct Pace(AtomicU32);
+
+impl Pace {
+    pub(super) fn is_long(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= SCORE_OF_LONG
+    }
+
+    /// From one more decision.
+    pub(super) fn learn(&self, took: Duration) {
+        let score = self.0.load(Ordering::Relaxed);
+        let learnt = if took < LONG { score.saturating_sub(TAKEN) } else { score.saturating_add(ADDED).min(SCORE_MAX) };
+        // As a rule nothing has changed, and nothing is written that other threads would have to read again.
+        if learnt != score {
+            self.0.store(learnt, Ordering::Relaxed);
+        }
+    }
+}
 
 /// How a policy has decided lately.
 #[derive(Debug, Default)]
@@ -46,24 +67,6 @@ pub(super) struct LongLane {
     /// Of what is not in a hurry.
     runtime: Handle,
     turns: Arc<Semaphore>,
-}
-
-impl Pace {
-    pub(super) fn is_long(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > LONG.as_nanos() as u64
-    }
-
-    /// From one more decision.
-    pub(super) fn learn(&self, took: Duration) {
-        let mean = self.0.load(Ordering::Relaxed);
-        // Nearly all are: nothing is written that other threads would have to read again.
-        if mean == 0 && took < LONG {
-            return;
-        }
-        let learnt = mean - mean / REMEMBERED + took.as_nanos() as u64 / REMEMBERED;
-        let is_forgotten = took < LONG && learnt < LONG.as_nanos() as u64 / 2;
-        self.0.store(if is_forgotten { 0 } else { learnt }, Ordering::Relaxed);
-    }
 }
 
 impl LongLane {
@@ -97,18 +100,33 @@ impl LongLane {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_policy_takes_long_when_it_does_so_again_and_again_and_no_longer_when_it_does_not() {
+    const SHORT: Duration = Duration::from_micros(50);
+
+    fn is_long_after(decisions: impl Iterator<Item = Duration>) -> bool {
         let pace = Pace::default();
-        let learn = |took: Duration, times: usize| (0..times).for_each(|_| pace.learn(took));
-        learn(LONG / 2, 100);
-        assert!(!pace.is_long());
-        learn(2 * LONG, 1);
-        assert!(!pace.is_long(), "once is no habit");
-        learn(2 * LONG, 20);
-        assert!(pace.is_long());
-        learn(LONG / 50, 20);
-        assert!(!pace.is_long());
-        assert_eq!(pace.0.load(Ordering::Relaxed), 0, "forgotten");
+        decisions.for_each(|took| pace.learn(took));
+        pace.is_long()
+    }
+
+    #[test]
+    fn a_policy_takes_long_when_its_decisions_do_as_a_rule() {
+        for (name, long, of, expected) in [
+            ("never", 0, 1, false),
+            ("now and then, when the machine is busy", 1, 10, false),
+            ("one time in four", 1, 4, false),
+            ("every other time", 1, 2, true),
+            ("always", 1, 1, true),
+        ] {
+            let decisions = (0..400).map(|n| if n % of < long { 4 * LONG } else { SHORT });
+            assert_eq!(is_long_after(decisions), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn twice_is_no_habit_three_times_is_one_and_it_can_be_given_up() {
+        assert!(!is_long_after([LONG; 2].into_iter()));
+        assert!(is_long_after([LONG; 3].into_iter()));
+        assert!(is_long_after([LONG; 100].into_iter().chain([SHORT; 6])));
+        assert!(!is_long_after([LONG; 100].into_iter().chain([SHORT; 7])));
     }
 }
