@@ -7,6 +7,7 @@
 
 mod component;
 mod credentials;
+mod habits;
 mod key_provider;
 mod long_lane;
 mod outside;

@@ -12,7 +12,8 @@ use tracing::{error, info};
 
 use super::Checked;
 use super::component::{Found, Key, LoadError};
-use super::long_lane::{Habits, LongLane};
+use super::habits::Habits;
+use super::long_lane::LongLane;
 use super::slow_lane::SlowLane;
 use super::status::PluginStatus;
 use crate::config::{Config, PolicyConfig};

@@ -2,7 +2,6 @@
 //!
 //! The thread stays: one for each decision would begin each of them with what a new thread gets, and hold up a request for as long.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,37 +10,13 @@ use origan_codec_host::plugin::{Decision, Fault, HeldQuery, PolicyPlugin, Query,
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::long_lane::Habits;
+use super::habits::{Habits, Slowness};
 
 /// How long a decision waits for its turn.
 const TURN_DEADLINE: Duration = Duration::from_millis(250);
 
 /// Of its thread: a tenth of what a thread that serves gets, where both never have enough. A request waits for it.
 const NICENESS: i32 = 10;
-
-/// Good decisions after a missed deadline before a policy is trusted to be quick again.
-const PENALTY: u32 = 100;
-
-/// Whether a policy has shown to be slow.
-#[derive(Debug, Default)]
-pub(super) struct Slowness(AtomicU32);
-
-impl Slowness {
-    pub(super) fn is_slow(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
-    }
-
-    /// From one more decision.
-    pub(super) fn learn(&self, outcome: &Result<Decision, Fault>) {
-        match outcome {
-            Err(Fault::Timeout(_)) => self.0.store(PENALTY, Ordering::Relaxed),
-            Ok(_) if self.is_slow() => {
-                let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-            }
-            _ => {}
-        }
-    }
-}
 
 /// One policy's.
 pub(super) struct SlowLane {
