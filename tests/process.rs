@@ -2,12 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::support::callers::Callers;
 use crate::support::{Codec, Launch, free_port};
 
 #[tokio::test]
@@ -60,35 +59,20 @@ async fn dev_makes_its_secrets_prints_a_curl_that_works_and_keeps_its_data() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_under_load_fails_no_call_and_exits_0() {
     let mut codec = Codec::start().await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let served = Arc::new(AtomicU32::new(0));
-    let callers: Vec<_> = (0..8)
-        .map(|_| {
-            // A connection for each call: one that is kept may be closed while a request is on its way, as HTTP allows.
-            let (client, stop, served) = (codec.client.clone(), stop.clone(), served.clone());
-            tokio::spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
-                    client.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await.ok();
-                    served.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
+    // A connection for each call: one that is kept may be closed while a request is on its way, as HTTP allows.
+    let callers = Callers::sealing(8, || codec.client.clone());
     tokio::time::sleep(Duration::from_millis(300)).await;
     codec.signal("-TERM");
     tokio::time::sleep(Duration::from_millis(100)).await;
     codec.client.get("/readyz").await.refused(503, "not_ready");
     // The balancer has noticed; callers go elsewhere before the delay is over.
     tokio::time::sleep(Duration::from_millis(150)).await;
-    stop.store(true, Ordering::Relaxed);
-    for caller in callers {
-        caller.await.expect("no failed call");
-    }
+    let served = callers.end().await;
     assert_eq!(codec.exit_code().await, 0);
-    assert!(served.load(Ordering::Relaxed) > 50);
+    assert!(served > 50);
     codec.verify(&[]);
     let encrypted = codec.records().iter().filter(|record| record["action"] == "SECRET_ENCRYPT").count();
-    assert_eq!(encrypted, served.load(Ordering::Relaxed) as usize);
+    assert_eq!(encrypted, served as usize);
 }
 
 #[tokio::test]

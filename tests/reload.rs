@@ -1,12 +1,11 @@
 //! Plugins are replaced while the service answers: no request fails, and what is not better than what runs does not replace it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::hostile::corpus;
+use crate::support::callers::Callers;
 use crate::support::plugins::replace;
 use crate::support::{Codec, Launch, secret};
 
@@ -61,22 +60,20 @@ fn marked(component: &[u8], mark: u64) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_fails_during_a_thousand_reloads_under_load() {
-    let codec = Arc::new(serve().await);
+    let codec = serve().await;
     let sealed = codec.client.encrypt("shop", &secret("v")).await;
     let body = json!({"projectId": "shop", "encryptedDEK": sealed["encryptedDEK"], "encrypted": sealed["encrypted"]});
-    let (ends, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let clients = (0..4).map(|_| {
-        let (client, body) = (codec.client.keeping_connections(), body.clone());
-        let (ends, answers) = (ends.clone(), answers.clone());
-        tokio::spawn(async move {
-            while !ends.load(Ordering::Relaxed) {
-                let answer = client.post("/decrypt-value", body.clone()).await;
+    let load = Callers::start(
+        4,
+        || codec.client.keeping_connections(),
+        move |client| {
+            let body = body.clone();
+            async move {
+                let answer = client.post("/decrypt-value", body).await;
                 assert_eq!(answer.ok()["value"], secret("v"));
-                answers.fetch_add(1, Ordering::Relaxed);
             }
-        })
-    });
-    let clients: Vec<_> = clients.collect();
+        },
+    );
     let component = corpus::honest_policy();
     let asking = codec.client.keeping_connections();
     let changes = async || asking.get("/status").await.ok()["plugins"]["changes"].as_u64().expect("a number");
@@ -98,11 +95,7 @@ async fn no_request_fails_during_a_thousand_reloads_under_load() {
     }
     let status = plugins(&codec).await;
     assert!(status["policies"][0]["error"].is_null(), "{status:#}");
-    ends.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.await.expect("no request failed");
-    }
-    let answers = answers.load(Ordering::Relaxed);
+    let answers = u64::from(load.end().await);
     assert!(answers > RELOADS, "hardly any load: {answers} answers");
 }
 

@@ -1,13 +1,8 @@
 //! A sink's backend is swapped by an edit while the service answers: no request fails, and no record is lost or out of order.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
-
-use serde_json::json;
-
 use crate::sink_backends::{clickhouse, hashes, syslog, with_secret};
 use crate::support::Launch;
+use crate::support::callers::Callers;
 use crate::support::clickhouse::{self, ClickHouse};
 use crate::support::haproxy::HaProxy;
 use crate::support::plugins::{assert_same, lines};
@@ -26,34 +21,14 @@ async fn swapped_under_load(required: bool) {
     );
     let launch = with_secret(Launch::new().with_plugins(), "password", clickhouse::PASSWORD);
     let mut codec = launch.toml(&to_database).start().await;
-    let (ends, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
-    let callers: Vec<_> = (0..8)
-        .map(|_| {
-            let (client, ends, answered) = (codec.client.keeping_connections(), ends.clone(), answered.clone());
-            tokio::spawn(async move {
-                while !ends.load(Ordering::Relaxed) {
-                    client.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await.ok();
-                    answered.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
-    let answered_more = async |by: u32| {
-        let until = answered.load(Ordering::Relaxed) + by;
-        while answered.load(Ordering::Relaxed) < until && !callers.iter().any(tokio::task::JoinHandle::is_finished) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
+    let callers = Callers::sealing(8, || codec.client.keeping_connections());
     codec.until_sink("siem", "it is live", |sink| sink["live"] == true).await;
-    answered_more(100).await;
+    callers.answers(100).await;
     codec.reconfigure(&to_daemon).await;
-    answered_more(100).await;
+    callers.answers(100).await;
     codec.reconfigure(&to_file).await;
-    answered_more(100).await;
-    ends.store(true, Ordering::Relaxed);
-    for caller in callers {
-        caller.await.expect("no call failed");
-    }
+    callers.answers(100).await;
+    callers.end().await;
     codec.until_carried("siem").await;
     assert_eq!(codec.terminate().await, 0);
 

@@ -1,6 +1,7 @@
 //! Real processes for tests: `codec` itself, PostgreSQL, Node, S3, ClickHouse, HAProxy, rsyslogd; SoftHSM's tokens. Each ends with the test that started it.
 
 pub mod backend;
+pub mod callers;
 pub mod certificates;
 pub mod clickhouse;
 pub mod client;
