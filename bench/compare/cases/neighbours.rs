@@ -28,7 +28,7 @@ pub(crate) const NEIGHBOURS: &str = "/decrypt-value, paced, beside neighbours (f
 pub(crate) const ALL: [&str; 4] = ["alone", "beside a slow sink", "beside reloads", "beside a hostile policy"];
 
 /// As many turns as elsewhere, times this: what the disk does by itself moves a turn's p99 threefold, and only many tell.
-const TURNS: usize = 3;
+const TURNS: usize = 10;
 /// How long the slow sink's backend thinks about each batch.
 const THINKS: Duration = Duration::from_millis(500);
 /// Between two new versions of a plugin.
@@ -76,8 +76,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> 
     let turns = if setting.quick { setting.pairs } else { TURNS * setting.pairs };
     for _ in 0..turns {
         for (index, ((p50, p99), server)) in all.iter_mut().zip(&servers).enumerate() {
-            let call =
-                || paced::run(&server.client, "/decrypt-value", &body, per_second, setting.each * 2, Clock::First);
+            let call = || paced::run(&server.client, "/decrypt-value", &body, per_second, setting.each, Clock::First);
             let times = match index {
                 2 => beside(|ends| reload(server, ends, &changes), call)?,
                 3 => beside(|ends| attack(server, ends), call)?,
