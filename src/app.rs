@@ -275,6 +275,7 @@ async fn announce(edge: Arc<Edge>, service: Arc<Service>) {
     edge.plugins.carry(service.journal.clone()).await;
     // Set once: only the startup makes a service.
     let _ = edge.service.set(service);
+    edge.plugins.give_way();
 }
 
 fn deployments_settings(config: &Config) -> DeploymentsSettings {

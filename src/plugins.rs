@@ -174,6 +174,11 @@ impl Plugins {
         self.publish_again(&state);
     }
 
+    /// From now on there are requests to be answered, which go before whatever is admitted.
+    pub fn give_way(&self) {
+        self.engines.give_way();
+    }
+
     /// From now on records of `journal` are carried away by the sinks that were named last. Those that are required stand then; the others are
     /// admitted beside what comes next, and miss no record.
     pub async fn carry(&self, journal: Arc<Journal>) {

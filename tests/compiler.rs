@@ -117,6 +117,38 @@ async fn a_compiler_that_dies_takes_nothing_along_and_is_tried_again() {
     assert_gone(&left).await;
 }
 
+/// How the kernel runs a compiler: its niceness and `SCHED_IDLE` or not, the 19th and the 41st field of its `stat`.
+const ON_SPARE_TIME: [&str; 2] = ["19", "5"];
+const ON_ITS_OWN: [&str; 2] = ["5", "0"];
+
+async fn until_one_runs(codec: &Codec, how: [&str; 2]) -> PathBuf {
+    let runs_so = |child: &PathBuf| {
+        let stat = std::fs::read_to_string(child.join("stat")).unwrap_or_default();
+        let fields: Vec<&str> = stat.rsplit_once(") ").map_or("", |(_, behind)| behind).split(' ').collect();
+        fields.get(16) == Some(&how[0]) && fields.get(38) == Some(&how[1])
+    };
+    let start = Instant::now();
+    loop {
+        if let Some(child) = children(codec).into_iter().find(runs_so) {
+            return child;
+        }
+        assert!(start.elapsed() < PATIENCE, "no compiler runs like {how:?}:\n{}", codec.log());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn while_there_are_requests_a_compiler_lives_on_spare_time_and_is_replaced_where_there_is_none() {
+    let codec = slow(Launch::new()).start().await;
+    follow(&codec, &toml(60_000));
+    let compiler = until_one_runs(&codec, ON_SPARE_TIME).await;
+    // Stopped, it gets as little as if others wanted all there is. If they do, it may be gone already.
+    let _ = Command::new("kill").arg("-STOP").arg(compiler.file_name().expect("a pid")).status().expect("kill");
+    until_one_runs(&codec, ON_ITS_OWN).await;
+    assert_gone(&[compiler]).await;
+    codec.until_plugins("it goes live", |plugins| plugins["policies"][0]["live"] == true).await;
+}
+
 #[tokio::test]
 async fn a_compiler_that_takes_too_long_is_ended() {
     let codec = slow(Launch::new()).start().await;

@@ -1,7 +1,7 @@
 //! Each processor has a thread that serves, and no call keeps one from others: what takes long is done beside.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
@@ -116,6 +116,61 @@ async fn a_policy_that_takes_long_holds_up_none_of_those_on_its_thread() {
             }
         }
         assert!(overtaken, "all waited for the decision");
+    }
+}
+
+const ENDLESS_POLICY: &str = "\
+[plugins]
+default = \"allow\"
+
+[[policies]]
+name = \"endless\"
+path = \"endless.wasm\"
+projects = [\"shop\"]
+";
+
+/// `SCHED_IDLE`, as the 41st field has it, counted behind the name.
+const SPARE_TIME: &str = "5";
+
+/// How the threads named `name` are scheduled: a field each.
+fn scheduled(codec: &Codec, name: &str) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", codec.pid())).expect("it runs").flatten();
+    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    let named = stats.filter(|stat| stat.contains(&format!("({name})")));
+    named.filter_map(|stat| stat.rsplit_once(") ")?.1.split(' ').nth(38).map(Into::into)).collect()
+}
+
+#[tokio::test]
+async fn a_policy_that_never_ends_takes_time_that_nobody_else_wants() {
+    const CALLS: usize = 30;
+    let launch = Launch::new().toml(ENDLESS_POLICY);
+    launch
+        .put_plugin("endless.wasm", &corpus::made(World::Policy, &[("evaluate", "(loop $on (br $on)) (unreachable)")]));
+    let codec = launch.start().await;
+    let client = codec.client.clone();
+    let calling = tokio::spawn(async move {
+        for _ in 0..CALLS {
+            client.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await.refused(403, "denied");
+        }
+    });
+    let mut seen = BTreeMap::<String, usize>::new();
+    while !calling.is_finished() {
+        for how in scheduled(&codec, "slow-policy") {
+            *seen.entry(how).or_default() += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    calling.await.expect("no panic");
+    // Three times it has had a chance, and again and again when it began; most of the time it was on spare time.
+    assert!(seen.get(SPARE_TIME).is_some_and(|spare| 2 * spare > seen.values().sum()), "{seen:?}");
+    // Each decision ended as one that is late, whichever thread it was on; none was lost between two threads.
+    let decided = codec.plugins().await["policies"][0]["decisions"].clone();
+    let counted = decided.as_object().expect("counts").values().filter_map(Value::as_u64).sum::<u64>();
+    assert_eq!((decided["timeout"].as_u64(), counted), (Some(CALLS as u64), CALLS as u64), "{decided}");
+    let begun = Instant::now();
+    while scheduled(&codec, "slow-policy").len() > 1 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "threads that have made their last decision stay");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -8,6 +8,7 @@ mod admission;
 mod bindings;
 pub mod cases;
 mod code;
+mod deadline;
 mod engine;
 mod fault;
 mod held;
@@ -33,7 +34,7 @@ pub use fault::Fault;
 pub use held::HeldQuery;
 pub use imports::{LogLevel, LogLine, PluginLog};
 pub use key_provider::{CIPHERTEXT_BYTES_MAX, KeyContext, KeyError, KeyProvider, OUTSIDE_VERSION_LEN_MAX, Wrapped};
-pub use lane::{Work, let_requests_go_first};
+pub use lane::{Work, is_starved, let_requests_go_first, live_on_spare_time, lives_on_spare_time, processor_time_of};
 pub use limits::Limits;
 pub use outside::Outside;
 pub use policy::{

@@ -1,14 +1,16 @@
 //! Plugins are compiled in a process of their own: this program, started once for each component, with nothing but its bytes.
 //!
 //! A compiler is large, and what it is given is chosen by whoever writes plugins. There, no key is within its reach; what it takes of
-//! memory is gone when it ends; it can be ended at its deadline; and it holds up nothing of what serves but a processor that it gives
-//! back at once.
+//! memory is gone when it ends; it can be ended at its deadline; and it holds up nothing of what serves: it has what the thread has of the
+//! processors that starts it, spare time or little more.
 
 use std::io::{Read, Write};
 use std::process::{ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use origan_codec_host::plugin::{CodeFor, CompileError, Compiler, compile};
+use origan_codec_host::plugin::{
+    CodeFor, CompileError, Compiler, compile, is_starved, lives_on_spare_time, processor_time_of,
+};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::set_no_new_privs;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -21,6 +23,8 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 const COMMAND: [&str; 2] = ["compile-plugin", "--for"];
 /// Exit code of a compiler that will not have its component.
 const EXIT_REFUSED: u8 = 3;
+/// How often it is looked how much spare time there is.
+const LOOK: Duration = Duration::from_millis(250);
 /// The compiler recurses; what it is given is capped, and this is plenty for it.
 const STACK_BYTES: usize = 16 << 20;
 /// Memory that it may write to. Python's interpreter, the largest guest that there is, takes a quarter of it.
@@ -53,11 +57,38 @@ impl Compiler for CompilerProcess {
             let _runtime = self.runtime.enter();
             started(code_for)?
         };
+        let on_spare_time = lives_on_spare_time();
         self.runtime.spawn(async move {
-            let compiled = tokio::time::timeout(deadline, compiled(child, &component));
-            let _ = tell.send(compiled.await.unwrap_or(Err(CompileError::Late(deadline))));
+            let process = child.id().unwrap_or_default();
+            let starved = async {
+                match on_spare_time {
+                    true => starves(process).await,
+                    false => std::future::pending().await,
+                }
+            };
+            let outcome = tokio::select! {
+                biased;
+                done = tokio::time::timeout(deadline, compiled(child, &component)) => {
+                    done.unwrap_or(Err(CompileError::Late(deadline)))
+                }
+                () = starved => Err(CompileError::Starved),
+            };
+            let _ = tell.send(outcome);
         });
         told.recv().unwrap_or_else(|_| Err(CompileError::NoCompiler("the service ends".into())))
+    }
+}
+
+/// Until the process gets hardly anything of the processors. What cannot be seen counts as such; one that is gone has told its outcome.
+async fn starves(process: u32) {
+    let look = || processor_time_of(process).map(|had| (had, Instant::now()));
+    let mut before = look();
+    while let Some((had, at)) = before {
+        tokio::time::sleep(LOOK).await;
+        before = look();
+        if before.is_some_and(|(now, _)| is_starved(now.saturating_sub(had), at.elapsed())) {
+            return;
+        }
     }
 }
 

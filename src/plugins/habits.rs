@@ -17,6 +17,8 @@ const SCORE_MAX: u32 = 2 * SCORE_OF_LONG;
 
 /// Good decisions after a missed deadline before a policy is trusted to be quick again.
 const PENALTY: u32 = 100;
+/// Deadlines that it may miss until then. A machine that stands still for a moment may make a good policy miss one.
+const MISSED_OF_HOPELESS: u32 = 3;
 
 /// Whether a policy's decisions take long lately: its score.
 #[derive(Debug, Default)]
@@ -55,19 +57,35 @@ impl Habits {
 
 /// Whether a policy has shown to be slow.
 #[derive(Debug, Default)]
-pub(super) struct Slowness(AtomicU32);
+pub(super) struct Slowness {
+    /// Good decisions until it is trusted again.
+    left: AtomicU32,
+    /// Deadlines missed since it was trusted.
+    missed: AtomicU32,
+}
 
 impl Slowness {
     pub(super) fn is_slow(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+        self.left.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether its decisions are not worth what others would have to wait for them.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.missed.load(Ordering::Relaxed) >= MISSED_OF_HOPELESS
     }
 
     /// From one more decision.
     pub(super) fn learn(&self, outcome: &Result<Decision, Fault>) {
         match outcome {
-            Err(Fault::Timeout(_)) => self.0.store(PENALTY, Ordering::Relaxed),
+            Err(Fault::Timeout(_)) => {
+                self.missed.fetch_add(1, Ordering::Relaxed);
+                self.left.store(PENALTY, Ordering::Relaxed);
+            }
             Ok(_) if self.is_slow() => {
-                let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+                let less = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+                if less == Ok(1) {
+                    self.missed.store(0, Ordering::Relaxed);
+                }
             }
             _ => {}
         }
@@ -106,5 +124,26 @@ mod tests {
         assert!(is_long_after([LONG; 3].into_iter()));
         assert!(is_long_after([LONG; 100].into_iter().chain([SHORT; 6])));
         assert!(!is_long_after([LONG; 100].into_iter().chain([SHORT; 7])));
+    }
+
+    #[test]
+    fn a_policy_that_misses_its_deadline_again_and_again_is_hopeless_until_it_is_trusted_again() {
+        let (missed, good) = (Err(Fault::Timeout(String::new())), Ok(Decision::Allow));
+        let slowness = Slowness::default();
+        for n in 1..=MISSED_OF_HOPELESS {
+            assert!(!slowness.is_hopeless(), "after {n}");
+            slowness.learn(&missed);
+            // Not in a row: good ones between them do not hide the others.
+            slowness.learn(&good);
+        }
+        assert!(slowness.is_hopeless() && slowness.is_slow());
+        for _ in 0..PENALTY - 2 {
+            slowness.learn(&good);
+        }
+        assert!(slowness.is_hopeless() && slowness.is_slow());
+        slowness.learn(&good);
+        assert!(!slowness.is_hopeless() && !slowness.is_slow());
+        slowness.learn(&missed);
+        assert!(!slowness.is_hopeless() && slowness.is_slow(), "it is trusted anew");
     }
 }

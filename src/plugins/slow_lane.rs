@@ -1,12 +1,16 @@
 //! Where a policy that has shown to be slow decides: one decision at a time, on a thread of its own, beside those that serve.
 //!
-//! The thread stays: one for each decision would begin each of them with what a new thread gets, and hold up a request for as long.
+//! The thread stays: one for each decision would begin each of them with what a new thread gets, and hold up a request for as long. That is
+//! but for policies that miss their deadlines again and again: what they take beyond what others do is spare time, and a thread that lives on
+//! it does so to its end.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use origan_codec_host::plugin::{Decision, Fault, HeldQuery, PolicyPlugin, Query, Work, let_requests_go_first};
+use origan_codec_host::plugin::{
+    Decision, Fault, HeldQuery, PolicyPlugin, Query, Work, let_requests_go_first, lives_on_spare_time,
+};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -33,7 +37,7 @@ pub(super) struct SlowLane {
 struct Asked {
     query: HeldQuery,
     tell: oneshot::Sender<Result<Decision, Fault>>,
-    _turn: OwnedSemaphorePermit,
+    turn: OwnedSemaphorePermit,
 }
 
 impl SlowLane {
@@ -47,11 +51,15 @@ impl SlowLane {
         let turn = tokio::time::timeout(TURN_DEADLINE, self.turn.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Fault::Busy) };
         let (tell, told) = oneshot::channel();
-        self.ask(Asked { query: query.into(), tell, _turn: turn })?;
-        told.await.unwrap_or_else(|_| Err(Fault::Trap("the thread that decides panicked".into())))
+        self.ask(Asked { query: query.into(), tell, turn })?;
+        // The thread looks at the clock too, but only when it runs, and may hardly do so.
+        match tokio::time::timeout(self.plugin.patience(), told).await {
+            Ok(told) => told.unwrap_or_else(|_| Err(Fault::Trap("the thread that decides panicked".into()))),
+            Err(_) => Err(Fault::Timeout(", waiting for a processor".into())),
+        }
     }
 
-    /// Whose thread has panicked gets another one.
+    /// Whose thread has panicked, or lives on spare time, gets another one.
     fn ask(&self, asked: Asked) -> Result<(), Fault> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = match &*thread {
@@ -65,7 +73,7 @@ impl SlowLane {
         let (plugin, habits, runtime) = (self.plugin.clone(), self.habits.clone(), self.runtime.clone());
         let spawned = std::thread::Builder::new()
             .name("slow-policy".into())
-            .spawn(move || decide_all(&receiver, &plugin, &habits.slowness, &runtime));
+            .spawn(move || decide_all(receiver, &plugin, &habits.slowness, &runtime));
         spawned.map_err(|_| Fault::Busy)?;
         sender.send(asked).map_err(|_| Fault::Busy)?;
         *thread = Some(sender);
@@ -73,14 +81,30 @@ impl SlowLane {
     }
 }
 
-/// Until the policy is let go. How long it took counts, even if nobody waits any more.
-fn decide_all(asked: &Receiver<Asked>, plugin: &PolicyPlugin, slowness: &Slowness, runtime: &Handle) {
+/// Until the policy is let go, or one of its decisions has had to live on spare time. How long it took counts, even if nobody waits any
+/// more.
+fn decide_all(asked: Receiver<Asked>, plugin: &PolicyPlugin, slowness: &Slowness, runtime: &Handle) {
     let_requests_go_first(Work::Long, NICENESS);
-    while let Ok(Asked { query, tell, _turn }) = asked.recv() {
-        if !tell.is_closed() {
-            let outcome = query.with(|query| runtime.block_on(plugin.evaluate(query)));
-            slowness.learn(&outcome);
-            let _ = tell.send(outcome);
+    while let Ok(Asked { query, tell, turn }) = asked.recv() {
+        if tell.is_closed() {
+            continue;
         }
+        let outcome = query.with(|query| {
+            if slowness.is_hopeless() {
+                runtime.block_on(plugin.evaluate_on_spare_time(query))
+            } else {
+                runtime.block_on(plugin.evaluate(query))
+            }
+        });
+        slowness.learn(&outcome);
+        if lives_on_spare_time() {
+            // That cannot be taken back: the next decision has another thread. Nobody asks this one before the turn is given back; and that is
+            // before anybody is told, who would have the processor at once.
+            drop((asked, turn));
+            let _ = tell.send(outcome);
+            return;
+        }
+        drop(turn);
+        let _ = tell.send(outcome);
     }
 }

@@ -19,6 +19,7 @@ use super::bindings::secret_provider::{SecretProviderPlugin, SecretProviderPlugi
 use super::bindings::sink::{AuditSinkPlugin, AuditSinkPluginPre};
 use super::cases::Linked;
 use super::code::CodeFor;
+use super::deadline::WALL_FACTOR;
 use super::engine::Engines;
 use super::fault::{Fault, printable};
 use super::key_provider::KeyProvider;
@@ -32,6 +33,7 @@ use super::snapshot::{self, Snapshot};
 pub use candidate::Candidate;
 pub use digest::Sha256Digest;
 pub use error::{AdmissionError, Problem};
+pub(super) use thread::is_given_up;
 
 /// A policy that is compiled and linked.
 pub(super) type PolicyPre = PolicyPluginPre<policy::PolicyState>;
@@ -219,7 +221,7 @@ impl Engines {
             let configure = instance.origan_codec_settings().func_configure();
             configure.call_async(&mut store, (&**settings,)).await
         };
-        let calling = tokio::time::timeout(limits.configure_deadline * policy::WALL_FACTOR, calling);
+        let calling = tokio::time::timeout(limits.configure_deadline * WALL_FACTOR, calling);
         let Ok(called) = calling.await else {
             return Err(AdmissionError::Configure(Fault::Timeout(", waiting in an import".into())));
         };

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::admission::AdmissionError;
+use super::admission::{AdmissionError, is_given_up};
 use super::engine::{Engines, config};
 use super::fault::printable;
 
@@ -56,7 +56,8 @@ pub type CodeKey = [u8; 32];
 
 /// A compiler outside of this process. What it gives is run: it must be this very program.
 pub trait Compiler: Send + Sync {
-    /// What [`compile`] makes of `component`, within `deadline`. Blocks; is called on threads that may.
+    /// What [`compile`] makes of `component`, within `deadline`. Blocks; is called on threads that may. On one that lives on spare time, so
+    /// does the compiler, and [`CompileError::Starved`] is told soon.
     fn compile(&self, component: &[u8], code_for: CodeFor, deadline: Duration) -> Result<Vec<u8>, CompileError>;
 }
 
@@ -69,6 +70,9 @@ pub enum CompileError {
     /// It took too long, and was ended.
     #[error("not within {} ms", .0.as_millis())]
     Late(Duration),
+    /// It was to live on spare time, and there is too little. With time of its own it may do.
+    #[error("there is no time to spare")]
+    Starved,
     /// There is no compiler to be had.
     #[error("{0}")]
     NoCompiler(String),
@@ -79,6 +83,7 @@ impl From<CompileError> for AdmissionError {
         match error {
             CompileError::Refused(why) => Self::Compile(why),
             CompileError::Late(deadline) => Self::CompileTimeout(deadline.as_millis()),
+            CompileError::Starved => Self::Starved,
             CompileError::NoCompiler(why) => Self::Compiler(why),
         }
     }
@@ -113,6 +118,9 @@ impl Engines {
         code_for: CodeFor,
         deadline: Duration,
     ) -> Result<Component, CompileError> {
+        if is_given_up() {
+            return Err(CompileError::Starved);
+        }
         let engine = self.engine(code_for);
         let key = key(engine, bytes);
         if let Some(code) = self.code.find(&key) {

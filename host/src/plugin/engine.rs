@@ -8,6 +8,7 @@ mod clock;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Semaphore;
 use wasmtime::{
@@ -44,6 +45,10 @@ pub struct Engines {
     /// Places for compilers at work.
     pub(super) admissions: Arc<Semaphore>,
     pub(super) clock: Arc<Clock>,
+    /// Whether what an admission computes is done on spare time.
+    pub(super) gives_way: AtomicBool,
+    /// The one place for that. What is left behind keeps it until it ends.
+    pub(super) spare_admission: Arc<Semaphore>,
 }
 
 /// The machine cannot run plugins.
@@ -72,7 +77,13 @@ impl Engines {
         let clock = clock.map_err(|error| EnginesError(error.to_string()))?;
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let admissions = Arc::new(Semaphore::new(processors.clamp(*ADMISSIONS.start(), *ADMISSIONS.end())));
-        Ok(Self { policies, sinks, snapshots, code, compiler, admissions, clock })
+        let (gives_way, spare_admission) = (AtomicBool::new(false), Arc::new(Semaphore::new(1)));
+        Ok(Self { policies, sinks, snapshots, code, compiler, admissions, clock, gives_way, spare_admission })
+    }
+
+    /// From now on there are requests to be answered: what an admission computes is done on spare time, as long as there is some.
+    pub fn give_way(&self) {
+        self.gives_way.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn engine(&self, code_for: CodeFor) -> &Engine {

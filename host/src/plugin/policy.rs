@@ -1,16 +1,15 @@
 //! Policies: a fresh instance for each decision, as `configure` left it.
 
 use std::sync::Arc;
-use std::thread::ThreadId;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
 use wasmtime::component::{ComponentExportIndex, HasSelf, Instance, Linker, TypedFunc};
-use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime::{Engine, Store};
 
 use super::bindings::policy as wit;
 use super::bindings::policy::exports::origan::codec::policy as exported;
-use super::engine::{AtWork, Clock, TICK};
+use super::deadline::{Haste, WALL_FACTOR, watch};
+use super::engine::{AtWork, Clock};
 use super::fault::{Fault, printable};
 use super::imports::{LogLevel, PluginLog, cut};
 use super::limits::{Limits, Meter};
@@ -24,12 +23,6 @@ pub use wit::origan::codec::facts::{
 /// Bytes of a denial's code, and of its reason, that are kept.
 const CODE_LEN_MAX: usize = 64;
 const REASON_LEN_MAX: usize = 1_024;
-/// Ticks that pass before it is looked how long a decision has computed: nearly all have ended by then.
-const TICKS_UNWATCHED: u64 = 2;
-const TICKS_WATCHED: u64 = 4;
-/// A machine that is busy with others may need so many times a decision's compute time by the clock.
-pub(super) const WALL_FACTOR: u32 = 25;
-
 /// A policy that may go live.
 pub struct PolicyPlugin {
     pre: wit::PolicyPluginPre<PolicyState>,
@@ -103,6 +96,11 @@ impl PolicyPlugin {
         self.needs
     }
 
+    /// The longest that a decision lasts by the clock, however little its thread gets of the processors.
+    pub fn patience(&self) -> Duration {
+        self.limits.call_deadline * WALL_FACTOR
+    }
+
     /// Whether a decision begins from a snapshot; otherwise it begins with `configure`.
     pub fn is_snapshotted(&self) -> bool {
         self.settings.is_none()
@@ -115,10 +113,20 @@ impl PolicyPlugin {
 
     /// Decides, on an instance of its own. A fault stands in the plugin's log too, whatever becomes of the decision.
     pub async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
+        self.evaluate_in(query, Haste::Usual).await
+    }
+
+    /// The same, of a policy that has shown to compute without an end. If it computes for longer than nearly all do, this thread
+    /// [lives on spare time](live_on_spare_time) from then on.
+    pub async fn evaluate_on_spare_time(&self, query: &Query<'_>) -> Result<Decision, Fault> {
+        self.evaluate_in(query, Haste::None).await
+    }
+
+    async fn evaluate_in(&self, query: &Query<'_>, haste: Haste) -> Result<Decision, Fault> {
         let outcome = match self.wasi {
-            false => self.evaluate_here(query),
+            false => self.evaluate_here(query, haste),
             // On the heap, or every decision would carry the room that this one takes.
-            true => Box::pin(self.evaluate_async(query)).await,
+            true => Box::pin(self.evaluate_async(query, haste)).await,
         };
         outcome.inspect_err(|fault| {
             let request = [("request", query.request_id), ("action", query.action)];
@@ -126,23 +134,23 @@ impl PolicyPlugin {
         })
     }
 
-    fn evaluate_here(&self, query: &Query<'_>) -> Result<Decision, Fault> {
-        let mut store = self.store();
+    fn evaluate_here(&self, query: &Query<'_>, haste: Haste) -> Result<Decision, Fault> {
+        let mut store = self.store(haste);
         let outcome = self.instance(&mut store).and_then(|evaluate| called(&evaluate, &mut store, query));
         decided(&store, outcome)
     }
 
     /// An instance that is kept. Not for WASI guests.
     pub fn warm(&self) -> Result<WarmPolicy<'_>, Fault> {
-        let mut store = self.store();
+        let mut store = self.store(Haste::Usual);
         match self.instance(&mut store) {
             Ok(evaluate) => Ok(WarmPolicy { plugin: self, store, evaluate }),
             Err(error) => Err(Fault::of(&error, store.data().meter.refused())),
         }
     }
 
-    async fn evaluate_async(&self, query: &Query<'_>) -> Result<Decision, Fault> {
-        let mut store = self.store();
+    async fn evaluate_async(&self, query: &Query<'_>, haste: Haste) -> Result<Decision, Fault> {
+        let mut store = self.store(haste);
         let calling = async {
             let instance = self.pre.instantiate_async(&mut store).await?;
             if let Some(settings) = &self.settings {
@@ -151,14 +159,14 @@ impl PolicyPlugin {
             let evaluate = instance.origan_codec_policy().func_evaluate();
             evaluate.call_async(&mut store, (query.clone(),)).await.map(|(decision,)| decision)
         };
-        match tokio::time::timeout(self.limits.call_deadline * WALL_FACTOR, calling).await {
+        match tokio::time::timeout(self.patience(), calling).await {
             Ok(outcome) => decided(&store, outcome),
             Err(_) => Err(Fault::Timeout(", waiting in an import".into())),
         }
     }
 
     async fn ask_needs(&self) -> Result<Lookups, Fault> {
-        let mut store = self.store();
+        let mut store = self.store(Haste::Usual);
         let outcome = async {
             let instance = self.pre.instantiate_async(&mut store).await?;
             if let Some(settings) = &self.settings {
@@ -167,7 +175,7 @@ impl PolicyPlugin {
             let needs = instance.origan_codec_policy().func_needs();
             needs.call_async(&mut store, ()).await.map(|(needs,)| needs)
         };
-        let outcome = tokio::time::timeout(self.limits.call_deadline * WALL_FACTOR, outcome).await;
+        let outcome = tokio::time::timeout(self.patience(), outcome).await;
         let outcome = outcome.map_err(|_| Fault::Timeout(", waiting in an import".into()))?;
         outcome.map_err(|error| Fault::of(&error, store.data().meter.refused()))
     }
@@ -190,15 +198,20 @@ impl PolicyPlugin {
         Ok(instance)
     }
 
-    fn store(&self) -> Store<PolicyState> {
-        store(self.pre.engine(), &self.clock, &self.limits, self.log.clone(), self.limits.call_deadline)
+    fn store(&self, haste: Haste) -> Store<PolicyState> {
+        let deadline = self.limits.call_deadline;
+        let mut store = store(self.pre.engine(), &self.clock, &self.limits, self.log.clone(), deadline);
+        if haste == Haste::None {
+            watch(&mut store, deadline, haste);
+        }
+        store
     }
 }
 
 impl WarmPolicy<'_> {
     /// Decides, on the same instance as before.
     pub fn evaluate(&mut self, query: &Query<'_>) -> Result<Decision, Fault> {
-        watch(&mut self.store, self.plugin.limits.call_deadline);
+        watch(&mut self.store, self.plugin.limits.call_deadline, Haste::Usual);
         let outcome = called(&self.evaluate, &mut self.store, query);
         decided(&self.store, outcome)
     }
@@ -247,36 +260,8 @@ pub(super) fn store(
         Store::new(engine, PolicyState { meter: Meter::new(limits), log, wasi: None, _at_work: clock.begin() });
     store.limiter(|state| &mut state.meter);
     store.set_hostcall_fuel(limits.transfer_bytes);
-    watch(&mut store, deadline);
+    watch(&mut store, deadline, Haste::Usual);
     store
-}
-
-/// Ends what computes for longer than `deadline`. Time that the machine gives to others does not count, within reason: the processor
-/// time of this thread is asked for, but not before a call has lasted longer than nearly all do.
-pub(super) fn watch(store: &mut Store<PolicyState>, deadline: Duration) {
-    store.set_epoch_deadline(TICKS_UNWATCHED);
-    let budget = deadline.saturating_sub(TICK * TICKS_UNWATCHED as u32);
-    let mut since: Option<(ThreadId, Duration)> = None;
-    let mut ticks = u128::from(TICKS_UNWATCHED);
-    store.epoch_deadline_callback(move |_| {
-        let now = thread_time();
-        // A WASI guest that has waited may go on in another thread, whose time is another.
-        let here = std::thread::current().id();
-        let began = since.filter(|(thread, _)| *thread == here).map_or(now, |(_, began)| began);
-        let computed = now.saturating_sub(began);
-        since = Some((here, began));
-        ticks += u128::from(TICKS_WATCHED);
-        let waited = TICK.as_millis() * ticks;
-        if computed >= budget || waited > (deadline * WALL_FACTOR).as_millis() {
-            return Ok(UpdateDeadline::Interrupt);
-        }
-        Ok(UpdateDeadline::Continue(TICKS_WATCHED))
-    });
-}
-
-fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 async fn configured_async(

@@ -58,6 +58,7 @@ impl Step {
             AdmissionError::Compile(_)
             | AdmissionError::Compiler(_)
             | AdmissionError::CompileTimeout(_)
+            | AdmissionError::Starved
             | AdmissionError::Thread(_) => Self::Compile,
             AdmissionError::Settings(_) | AdmissionError::Configure(_) => Self::Configure,
             AdmissionError::Cases(_) => Self::Cases,

@@ -65,6 +65,9 @@ pub enum AdmissionError {
     /// Its compilation took too long.
     #[error("it was not compiled in {0} ms")]
     CompileTimeout(u128),
+    /// There was no time to spare for it, and it was to take no other. An admission goes on from this by itself.
+    #[error("there was no time to spare to compile it")]
+    Starved,
     /// It refused its settings.
     #[error("it refuses its settings: {}", problems_text(.0))]
     Settings(Vec<Problem>),
@@ -94,7 +97,7 @@ impl AdmissionError {
             Self::ImportNotGranted { .. } => "import-not-granted",
             Self::Compile(_) => "compile",
             Self::Compiler(_) => "compiler",
-            Self::CompileTimeout(_) => "compile-timeout",
+            Self::CompileTimeout(_) | Self::Starved => "compile-timeout",
             Self::Settings(_) => "settings",
             Self::Configure(_) => "configure",
             Self::Cases(_) => "cases",
