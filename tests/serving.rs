@@ -1,7 +1,7 @@
 //! Each processor has a thread that serves, and no call keeps one from others: what takes long is done beside.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -142,7 +142,7 @@ fn scheduled(codec: &Codec, name: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn a_policy_that_never_ends_takes_time_that_nobody_else_wants() {
-    const CALLS: usize = 30;
+    const CALLS: usize = 40;
     let launch = Launch::new().toml(ENDLESS_POLICY);
     launch
         .put_plugin("endless.wasm", &corpus::made(World::Policy, &[("evaluate", "(loop $on (br $on)) (unreachable)")]));
@@ -161,17 +161,11 @@ async fn a_policy_that_never_ends_takes_time_that_nobody_else_wants() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     calling.await.expect("no panic");
-    // Three times it has had a chance, and again and again when it began; most of the time it was on spare time.
+    // Ten times it has had a chance.
     assert!(seen.get(SPARE_TIME).is_some_and(|spare| 2 * spare > seen.values().sum()), "{seen:?}");
-    // Each decision ended as one that is late, whichever thread it was on; none was lost between two threads.
     let decided = codec.plugins().await["policies"][0]["decisions"].clone();
     let counted = decided.as_object().expect("counts").values().filter_map(Value::as_u64).sum::<u64>();
     assert_eq!((decided["timeout"].as_u64(), counted), (Some(CALLS as u64), CALLS as u64), "{decided}");
-    let begun = Instant::now();
-    while scheduled(&codec, "slow-policy").len() > 1 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "threads that have made their last decision stay");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 /// Values in a batch that takes long.

@@ -17,8 +17,8 @@ const SCORE_MAX: u32 = 2 * SCORE_OF_LONG;
 
 /// Good decisions after a missed deadline before a policy is trusted to be quick again.
 const PENALTY: u32 = 100;
-/// Deadlines that it may miss until then. A machine that stands still for a moment may make a good policy miss one.
-const MISSED_OF_HOPELESS: u32 = 3;
+/// So many missed until then, and it is hopeless. A machine that stands still for a moment may make a good policy miss a few at once.
+const MISSED_OF_HOPELESS: u32 = 10;
 
 /// Whether a policy's decisions take long lately: its score.
 #[derive(Debug, Default)]

@@ -1,15 +1,16 @@
 //! Where a policy that has shown to be slow decides: one decision at a time, on a thread of its own, beside those that serve.
 //!
-//! The thread stays: one for each decision would begin each of them with what a new thread gets, and hold up a request for as long. That is
-//! but for policies that miss their deadlines again and again: what they take beyond what others do is spare time, and a thread that lives on
-//! it does so to its end.
+//! The thread stays: one for each decision would begin each of them with what a new thread gets, and hold up a request for as long. Of a policy
+//! that misses its deadline again and again it lives on spare time, until the policy is trusted again; as it cannot come back from there, it
+//! ends then.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use origan_codec_host::plugin::{
-    Decision, Fault, HeldQuery, PolicyPlugin, Query, Work, let_requests_go_first, lives_on_spare_time,
+    Decision, Fault, HeldQuery, PolicyPlugin, Query, Work, let_requests_go_first, live_on_spare_time,
+    lives_on_spare_time,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -81,29 +82,25 @@ impl SlowLane {
     }
 }
 
-/// Until the policy is let go, or one of its decisions has had to live on spare time. How long it took counts, even if nobody waits any
-/// more.
+/// Until the policy is let go, or is trusted again after it had to live on spare time. How long it took counts, even if nobody waits any more.
 fn decide_all(asked: Receiver<Asked>, plugin: &PolicyPlugin, slowness: &Slowness, runtime: &Handle) {
     let_requests_go_first(Work::Long, NICENESS);
     while let Ok(Asked { query, tell, turn }) = asked.recv() {
         if tell.is_closed() {
             continue;
         }
-        let outcome = query.with(|query| {
-            if slowness.is_hopeless() {
-                runtime.block_on(plugin.evaluate_on_spare_time(query))
-            } else {
-                runtime.block_on(plugin.evaluate(query))
-            }
-        });
+        if slowness.is_hopeless() && !lives_on_spare_time() {
+            live_on_spare_time();
+        }
+        let outcome = query.with(|query| runtime.block_on(plugin.evaluate(query)));
         slowness.learn(&outcome);
-        if lives_on_spare_time() {
-            // That cannot be taken back: the next decision has another thread. Nobody asks this one before the turn is given back; and that is
-            // before anybody is told, who would have the processor at once.
+        if lives_on_spare_time() && !slowness.is_hopeless() {
+            // That cannot be taken back: should it be slow once more, it has another thread. Nobody asks this one before the turn is given back.
             drop((asked, turn));
             let _ = tell.send(outcome);
             return;
         }
+        // Before anybody is told, who would have the processor at once.
         drop(turn);
         let _ = tell.send(outcome);
     }

@@ -8,7 +8,7 @@ use wasmtime::{Engine, Store};
 
 use super::bindings::policy as wit;
 use super::bindings::policy::exports::origan::codec::policy as exported;
-use super::deadline::{Haste, WALL_FACTOR, watch};
+use super::deadline::{WALL_FACTOR, watch};
 use super::engine::{AtWork, Clock};
 use super::fault::{Fault, printable};
 use super::imports::{LogLevel, PluginLog, cut};
@@ -113,20 +113,10 @@ impl PolicyPlugin {
 
     /// Decides, on an instance of its own. A fault stands in the plugin's log too, whatever becomes of the decision.
     pub async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
-        self.evaluate_in(query, Haste::Usual).await
-    }
-
-    /// The same, of a policy that has shown to compute without an end. If it computes for longer than nearly all do, this thread
-    /// [lives on spare time](live_on_spare_time) from then on.
-    pub async fn evaluate_on_spare_time(&self, query: &Query<'_>) -> Result<Decision, Fault> {
-        self.evaluate_in(query, Haste::None).await
-    }
-
-    async fn evaluate_in(&self, query: &Query<'_>, haste: Haste) -> Result<Decision, Fault> {
         let outcome = match self.wasi {
-            false => self.evaluate_here(query, haste),
+            false => self.evaluate_here(query),
             // On the heap, or every decision would carry the room that this one takes.
-            true => Box::pin(self.evaluate_async(query, haste)).await,
+            true => Box::pin(self.evaluate_async(query)).await,
         };
         outcome.inspect_err(|fault| {
             let request = [("request", query.request_id), ("action", query.action)];
@@ -134,23 +124,23 @@ impl PolicyPlugin {
         })
     }
 
-    fn evaluate_here(&self, query: &Query<'_>, haste: Haste) -> Result<Decision, Fault> {
-        let mut store = self.store(haste);
+    fn evaluate_here(&self, query: &Query<'_>) -> Result<Decision, Fault> {
+        let mut store = self.store();
         let outcome = self.instance(&mut store).and_then(|evaluate| called(&evaluate, &mut store, query));
         decided(&store, outcome)
     }
 
     /// An instance that is kept. Not for WASI guests.
     pub fn warm(&self) -> Result<WarmPolicy<'_>, Fault> {
-        let mut store = self.store(Haste::Usual);
+        let mut store = self.store();
         match self.instance(&mut store) {
             Ok(evaluate) => Ok(WarmPolicy { plugin: self, store, evaluate }),
             Err(error) => Err(Fault::of(&error, store.data().meter.refused())),
         }
     }
 
-    async fn evaluate_async(&self, query: &Query<'_>, haste: Haste) -> Result<Decision, Fault> {
-        let mut store = self.store(haste);
+    async fn evaluate_async(&self, query: &Query<'_>) -> Result<Decision, Fault> {
+        let mut store = self.store();
         let calling = async {
             let instance = self.pre.instantiate_async(&mut store).await?;
             if let Some(settings) = &self.settings {
@@ -166,7 +156,7 @@ impl PolicyPlugin {
     }
 
     async fn ask_needs(&self) -> Result<Lookups, Fault> {
-        let mut store = self.store(Haste::Usual);
+        let mut store = self.store();
         let outcome = async {
             let instance = self.pre.instantiate_async(&mut store).await?;
             if let Some(settings) = &self.settings {
@@ -198,20 +188,15 @@ impl PolicyPlugin {
         Ok(instance)
     }
 
-    fn store(&self, haste: Haste) -> Store<PolicyState> {
-        let deadline = self.limits.call_deadline;
-        let mut store = store(self.pre.engine(), &self.clock, &self.limits, self.log.clone(), deadline);
-        if haste == Haste::None {
-            watch(&mut store, deadline, haste);
-        }
-        store
+    fn store(&self) -> Store<PolicyState> {
+        store(self.pre.engine(), &self.clock, &self.limits, self.log.clone(), self.limits.call_deadline)
     }
 }
 
 impl WarmPolicy<'_> {
     /// Decides, on the same instance as before.
     pub fn evaluate(&mut self, query: &Query<'_>) -> Result<Decision, Fault> {
-        watch(&mut self.store, self.plugin.limits.call_deadline, Haste::Usual);
+        watch(&mut self.store, self.plugin.limits.call_deadline);
         let outcome = called(&self.evaluate, &mut self.store, query);
         decided(&self.store, outcome)
     }
@@ -260,7 +245,7 @@ pub(super) fn store(
         Store::new(engine, PolicyState { meter: Meter::new(limits), log, wasi: None, _at_work: clock.begin() });
     store.limiter(|state| &mut state.meter);
     store.set_hostcall_fuel(limits.transfer_bytes);
-    watch(&mut store, deadline, Haste::Usual);
+    watch(&mut store, deadline);
     store
 }
 

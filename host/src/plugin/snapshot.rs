@@ -10,7 +10,7 @@ use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 use super::admission::{AdmissionError, Problem};
 use super::bindings::policy::{PolicyPlugin, PolicyPluginPre};
 use super::code::{CodeFor, CompileError};
-use super::deadline::{Haste, WALL_FACTOR, watch};
+use super::deadline::{WALL_FACTOR, watch};
 use super::engine::Engines;
 use super::fault::{Fault, printable};
 use super::imports::PluginLog;
@@ -81,7 +81,7 @@ pub(super) async fn configure_policy(
     };
     // The snapshot is read through the same door as everything that a guest hands over.
     store.set_hostcall_fuel(limits.memory_bytes);
-    watch(&mut store, limits.configure_deadline, Haste::Usual);
+    watch(&mut store, limits.configure_deadline);
     let mut configured = WasmtimeWizerComponent { store: &mut store, instance };
     match wizer.snapshot_component(&context, &mut configured).await {
         // Nobody configures it again.
