@@ -150,7 +150,9 @@ async fn a_policy_that_never_ends_takes_time_that_nobody_else_wants() {
     let client = codec.client.clone();
     let calling = tokio::spawn(async move {
         for _ in 0..CALLS {
-            client.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await.refused(403, "denied");
+            let answer = client.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await;
+            // Where others want all there is, the one before may still be at it.
+            assert!(answer.status == 403 || answer.status == 503, "{}", answer.text);
         }
     });
     let mut seen = BTreeMap::<String, usize>::new();
@@ -165,7 +167,8 @@ async fn a_policy_that_never_ends_takes_time_that_nobody_else_wants() {
     assert!(seen.get(SPARE_TIME).is_some_and(|spare| 2 * spare > seen.values().sum()), "{seen:?}");
     let decided = codec.plugins().await["policies"][0]["decisions"].clone();
     let counted = decided.as_object().expect("counts").values().filter_map(Value::as_u64).sum::<u64>();
-    assert_eq!((decided["timeout"].as_u64(), counted), (Some(CALLS as u64), CALLS as u64), "{decided}");
+    let late = |how: &str| decided[how].as_u64().expect("a count");
+    assert_eq!((late("timeout") + late("busy"), counted), (CALLS as u64, CALLS as u64), "{decided}");
 }
 
 /// Values in a batch that takes long.

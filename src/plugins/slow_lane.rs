@@ -20,6 +20,8 @@ use super::habits::{Habits, Slowness};
 /// How long a decision waits for its turn.
 const TURN_DEADLINE: Duration = Duration::from_millis(250);
 
+/// For a decision that is ended, to say why itself.
+const GRACE: Duration = Duration::from_millis(50);
 /// Of its thread: a tenth of what a thread that serves gets, where both never have enough. A request waits for it.
 const NICENESS: i32 = 10;
 
@@ -54,7 +56,7 @@ impl SlowLane {
         let (tell, told) = oneshot::channel();
         self.ask(Asked { query: query.into(), tell, turn })?;
         // The thread looks at the clock too, but only when it runs, and may hardly do so.
-        match tokio::time::timeout(self.plugin.patience(), told).await {
+        match tokio::time::timeout(self.plugin.patience() + GRACE, told).await {
             Ok(told) => told.unwrap_or_else(|_| Err(Fault::Trap("the thread that decides panicked".into()))),
             Err(_) => Err(Fault::Timeout(", waiting for a processor".into())),
         }

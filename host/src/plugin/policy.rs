@@ -96,7 +96,7 @@ impl PolicyPlugin {
         self.needs
     }
 
-    /// The longest that a decision lasts by the clock, however little its thread gets of the processors.
+    /// The longest that a decision goes on by the clock. Whose thread hardly gets a processor sees that late.
     pub fn patience(&self) -> Duration {
         self.limits.call_deadline * WALL_FACTOR
     }

@@ -1,8 +1,8 @@
 //! Where admission blocks: compiling, `configure` of a policy, its cases.
 //!
-//! While there are requests to be answered, that is done on spare time, one admission at a time, and so holds up none of them. Where there is
-//! too little, it is begun anew on a thread which gives its processor back at once, but gets a third of what a request gets: whoever floods the
-//! service must not keep a new policy from it.
+//! While there are requests to be answered, that is done on spare time, and so holds up none of them. Where there is too little, it is begun
+//! anew on a thread which gives its processor back at once, but gets a third of what a request gets: whoever floods the service must not keep
+//! a new policy from it. Of several admissions at once, one is on spare time; the others are on such threads from the start.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ enum Share {
 
 impl Engines {
     /// Runs what blocks on a thread of its own, and waits, once there is a place for it, no longer than a compilation and a `configure` may
-    /// take. What is late keeps its place until it ends, so that however often a plugin is tried, few compilers are at work.
+    /// take, on spare time and then once more. What is late keeps its place until it ends, so that however often a plugin is tried, few compilers are at work.
     pub(super) async fn on_thread<T: Send + 'static>(
         &self,
         limits: &Limits,
@@ -54,7 +54,9 @@ impl Engines {
         {
             // As long as it gets on, it has a place. Left behind, it has the other one alone, and then the next is not tried on spare time.
             match within(Box::pin(worked(Share::Spare, work.clone(), spare))).await {
-                Err(AdmissionError::Starved) => tracing::debug!("no time to spare for an admission: it takes its own"),
+                Err(AdmissionError::Starved | AdmissionError::CompileTimeout(_)) => {
+                    tracing::debug!("too little time to spare for an admission: it takes its own");
+                }
                 outcome => return outcome,
             }
         }
