@@ -99,6 +99,11 @@ impl Setting {
         })
     }
 
+    /// Of a case in which servers take `times` as many turns as elsewhere, to tell more.
+    pub(crate) fn turns(&self, times: usize) -> usize {
+        if self.quick { self.pairs } else { times * self.pairs }
+    }
+
     /// Connections at once, of the rows that compare servers.
     pub(crate) fn connections(&self) -> [usize; 4] {
         [1, 8, 32, 256]

@@ -19,7 +19,6 @@ use super::habits::{Habits, Slowness};
 
 /// How long a decision waits for its turn.
 const TURN_DEADLINE: Duration = Duration::from_millis(250);
-
 /// For a decision that is ended, to say why itself.
 const GRACE: Duration = Duration::from_millis(50);
 /// Of its thread: a tenth of what a thread that serves gets, where both never have enough. A request waits for it.
@@ -62,7 +61,7 @@ impl SlowLane {
         }
     }
 
-    /// Whose thread has panicked, or lives on spare time, gets another one.
+    /// Whose thread has panicked or ended gets another one.
     fn ask(&self, asked: Asked) -> Result<(), Fault> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = match &*thread {

@@ -73,8 +73,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> 
         paced::run(&server.client, "/decrypt-value", &body, per_second, setting.each, Clock::First)?;
     }
     let mut all = vec![(Samples::default(), Samples::default()); ALL.len()];
-    let turns = if setting.quick { setting.pairs } else { TURNS * setting.pairs };
-    for _ in 0..turns {
+    for _ in 0..setting.turns(TURNS) {
         for (index, ((p50, p99), server)) in all.iter_mut().zip(&servers).enumerate() {
             let call = || paced::run(&server.client, "/decrypt-value", &body, per_second, setting.each, Clock::First);
             let times = match index {

@@ -37,8 +37,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> anyhow::Result<()> 
         paced::run(&server.client, "/decrypt-value", &body, maximal / 2.0, setting.each, Clock::Fair)?;
     }
     let mut all = vec![(Samples::default(), Samples::default(), 0); servers.len()];
-    let turns = if setting.quick { setting.pairs } else { TURNS * setting.pairs };
-    for _ in 0..turns {
+    for _ in 0..setting.turns(TURNS) {
         for ((p50, p99, calls), server) in all.iter_mut().zip(&servers) {
             let times = paced::run(&server.client, "/decrypt-value", &body, maximal / 2.0, setting.each, Clock::Fair)?;
             p50.0.push(times.p50_us);

@@ -36,7 +36,8 @@ enum Share {
 
 impl Engines {
     /// Runs what blocks on a thread of its own, and waits, once there is a place for it, no longer than a compilation and a `configure` may
-    /// take, on spare time and then once more. What is late keeps its place until it ends, so that however often a plugin is tried, few compilers are at work.
+    /// take, on spare time and then once more. What is late keeps its place until it ends, so that however often a plugin is tried, few
+    /// compilers are at work.
     pub(super) async fn on_thread<T: Send + 'static>(
         &self,
         limits: &Limits,
