@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::plugins::{component, replace};
-use crate::support::{Codec, Launch};
+use crate::support::{Codec, Launch, proc};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -91,9 +91,7 @@ async fn a_compiler_has_no_secret_and_can_open_nothing() {
     assert_eq!(own.len(), 3, "{own:?}");
     assert!(own.iter().all(|(_, target)| target.to_string_lossy().starts_with("pipe:")), "{own:?}");
     // It lets those who serve go first.
-    let stat = read("stat");
-    let (_, after_name) = stat.rsplit_once(") ").expect("fields");
-    assert_eq!(after_name.split(' ').nth(16), Some("5"), "{stat}");
+    assert_eq!(proc::niceness(&proc::behind_name(&compiler)), "5");
 }
 
 #[tokio::test]
@@ -122,14 +120,13 @@ async fn a_compiler_that_dies_takes_nothing_along_and_is_tried_again() {
     assert_gone(&left).await;
 }
 
-/// How the kernel runs a compiler: its niceness and `SCHED_IDLE` or not, the 19th and the 41st field of its `stat`.
+/// How the kernel runs a compiler: its niceness, and how it is scheduled.
 const ON_SPARE_TIME: [&str; 2] = ["19", "5"];
 const ON_ITS_OWN: [&str; 2] = ["5", "0"];
 
 fn runs_like(process_or_thread: &Path, how: [&str; 2]) -> bool {
-    let stat = std::fs::read_to_string(process_or_thread.join("stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit_once(") ").map_or("", |(_, behind)| behind).split(' ').collect();
-    fields.get(16) == Some(&how[0]) && fields.get(38) == Some(&how[1])
+    let stat = proc::behind_name(process_or_thread);
+    [proc::niceness(&stat), proc::policy(&stat)] == how
 }
 
 /// The threads of `codec` that admit plugins.

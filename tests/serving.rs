@@ -1,12 +1,13 @@
 //! Each processor has a thread that serves, and no call keeps one from others: what takes long is done beside.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::hostile::corpus::{self, World};
-use crate::support::{Client, Codec, Launch, secret};
+use crate::support::{Client, Codec, Launch, proc, secret};
 
 /// Calls of `/livez` while something else goes on: enough for each thread that serves to get some.
 fn probes() -> usize {
@@ -29,10 +30,9 @@ fn threads(codec: &Codec, of: impl Fn(&str, &str) -> u64) -> BTreeMap<String, u6
     spent
 }
 
-/// Clock ticks of processor time: the 14th and 15th field, counted behind the name, which may hold anything.
+/// Clock ticks of processor time: the 14th and 15th field.
 fn ticks(stat: &str, _status: &str) -> u64 {
-    let behind = stat.rsplit_once(") ").map_or("", |(_, behind)| behind);
-    behind.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+    proc::fields(stat).iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
 /// How often it has waited for something.
@@ -76,21 +76,17 @@ fn long(then: &str) -> String {
     )
 }
 
-const LONG_POLICY: &str = "\
-[plugins]
-default = \"allow\"
-
-[[policies]]
-name = \"long\"
-path = \"long.wasm\"
-projects = [\"shop\"]
-deadline_ms = 1000
-";
+/// One policy, of one project, and what else is said of it.
+fn only(name: &str, more: &str) -> String {
+    format!(
+        "[plugins]\ndefault = \"allow\"\n\n[[policies]]\nname = \"{name}\"\npath = \"{name}.wasm\"\nprojects = [\"shop\"]\n{more}\n"
+    )
+}
 
 #[tokio::test]
 async fn a_policy_that_takes_long_holds_up_none_of_those_on_its_thread() {
     for (then, decision) in [("(call $abstain)", "abstain"), ("(unreachable)", "trap")] {
-        let launch = Launch::new().toml(LONG_POLICY);
+        let launch = Launch::new().toml(&only("long", "deadline_ms = 1000"));
         launch.put_plugin("long.wasm", &corpus::made(World::Policy, &[("evaluate", &long(then))]));
         let codec = launch.start().await;
         let encrypt = async |client: Client| client.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await;
@@ -119,31 +115,22 @@ async fn a_policy_that_takes_long_holds_up_none_of_those_on_its_thread() {
     }
 }
 
-const ENDLESS_POLICY: &str = "\
-[plugins]
-default = \"allow\"
-
-[[policies]]
-name = \"endless\"
-path = \"endless.wasm\"
-projects = [\"shop\"]
-";
-
-/// `SCHED_IDLE`, as the 41st field has it, counted behind the name.
+/// `SCHED_IDLE`.
 const SPARE_TIME: &str = "5";
 
 /// How the threads named `name` are scheduled: a field each.
 fn scheduled(codec: &Codec, name: &str) -> Vec<String> {
     let threads = std::fs::read_dir(format!("/proc/{}/task", codec.pid())).expect("it runs").flatten();
-    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
-    let named = stats.filter(|stat| stat.contains(&format!("({name})")));
-    named.filter_map(|stat| stat.rsplit_once(") ")?.1.split(' ').nth(38).map(Into::into)).collect()
+    let is_named =
+        |thread: &PathBuf| std::fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.trim() == name);
+    let stats = threads.map(|thread| thread.path()).filter(is_named).map(|thread| proc::behind_name(&thread));
+    stats.filter(|stat| stat.len() > 1).map(|stat| proc::policy(&stat).to_owned()).collect()
 }
 
 #[tokio::test]
 async fn a_policy_that_never_ends_takes_time_that_nobody_else_wants() {
     const CALLS: usize = 40;
-    let launch = Launch::new().toml(ENDLESS_POLICY);
+    let launch = Launch::new().toml(&only("endless", ""));
     launch
         .put_plugin("endless.wasm", &corpus::made(World::Policy, &[("evaluate", "(loop $on (br $on)) (unreachable)")]));
     let codec = launch.start().await;

@@ -17,6 +17,7 @@ pub mod node;
 pub mod outside_kek;
 pub mod plugins;
 pub mod postgres;
+pub mod proc;
 pub mod proxy;
 pub mod reply;
 pub mod s3;
