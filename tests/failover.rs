@@ -9,7 +9,7 @@ use sqlx::{Connection, PgConnection};
 use crate::support::load::Load;
 use crate::support::postgres::Server;
 use crate::support::proxy::Proxy;
-use crate::support::{Client, Codec, Launch};
+use crate::support::{Answer, Client, Codec, Launch};
 
 /// A primary and a standby that has every commit before it is acknowledged.
 async fn pair() -> (Server, Server, String) {
@@ -122,6 +122,33 @@ async fn a_standby_is_promoted_under_load_and_nothing_acknowledged_is_lost() {
     two.verify(&[]);
 }
 
+type Call = tokio::task::JoinHandle<Answer>;
+
+/// Three times as many inserts as there are connections, of which every one has an insert at work now. What opens connections for longer than
+/// an insert takes does not count, and is asked anew.
+async fn calls_that_take_every_connection(codec: &Codec, database: &mut PgConnection) -> Vec<Call> {
+    const CONNECTIONS: i64 = 8;
+    let begun = Instant::now();
+    for round in 0.. {
+        let call = |index| {
+            let client = codec.client.clone();
+            let project = format!("p-{round}-{index}");
+            tokio::spawn(async move { client.post("/generate-dek", json!({"projectId": project})).await })
+        };
+        let calls: Vec<Call> = (0..3 * CONNECTIONS).map(call).collect();
+        while calls.iter().any(|call| !call.is_finished()) {
+            let asleep = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+            let asleep: i64 = sqlx::query_scalar(asleep).fetch_one(&mut *database).await.expect("a count");
+            if asleep == CONNECTIONS {
+                return calls;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "{asleep} connections have an insert at work");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    unreachable!("rounds have no end")
+}
+
 #[tokio::test]
 async fn connections_that_fall_silent_under_their_queries_are_given_up_and_others_made() {
     let server = tokio::task::spawn_blocking(Server::start).await.expect("starts");
@@ -131,17 +158,12 @@ async fn connections_that_fall_silent_under_their_queries_are_given_up_and_other
     // Every connection of the pool has a query at work when it falls silent: inserts take a while.
     let mut database = PgConnection::connect(&url).await.expect("connects");
     for statement in [
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.4); RETURN NEW; END $$",
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END $$",
         "CREATE TRIGGER slow BEFORE INSERT ON project_dek FOR EACH ROW EXECUTE FUNCTION slow()",
     ] {
         sqlx::query(statement).execute(&mut database).await.expect("slow");
     }
-    let calls = (0..24).map(|index| {
-        let client = codec.client.clone();
-        tokio::spawn(async move { client.post("/generate-dek", json!({"projectId": format!("p-{index}")})).await })
-    });
-    let calls: Vec<_> = calls.collect();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let calls = calls_that_take_every_connection(&codec, &mut database).await;
     proxy.fall_silent();
     let mut refused = 0;
     for call in calls {
