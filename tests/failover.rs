@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 use crate::support::load::Load;
-use crate::support::postgres::Server;
+use crate::support::postgres::{Server, SlowInserts};
 use crate::support::proxy::Proxy;
 use crate::support::{Answer, Client, Codec, Launch};
 
@@ -126,7 +126,7 @@ type Call = tokio::task::JoinHandle<Answer>;
 
 /// Three times as many inserts as there are connections, of which every one has an insert at work now. What opens connections for longer than
 /// an insert takes does not count, and is asked anew.
-async fn calls_that_take_every_connection(codec: &Codec, database: &mut PgConnection) -> Vec<Call> {
+async fn calls_that_take_every_connection(codec: &Codec, inserts: &mut SlowInserts) -> Vec<Call> {
     const CONNECTIONS: i64 = 8;
     let begun = Instant::now();
     for round in 0.. {
@@ -137,12 +137,11 @@ async fn calls_that_take_every_connection(codec: &Codec, database: &mut PgConnec
         };
         let calls: Vec<Call> = (0..3 * CONNECTIONS).map(call).collect();
         while calls.iter().any(|call| !call.is_finished()) {
-            let asleep = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-            let asleep: i64 = sqlx::query_scalar(asleep).fetch_one(&mut *database).await.expect("a count");
-            if asleep == CONNECTIONS {
+            let at_work = inserts.at_work().await;
+            if at_work == CONNECTIONS {
                 return calls;
             }
-            assert!(begun.elapsed() < Duration::from_secs(30), "{asleep} connections have an insert at work");
+            assert!(begun.elapsed() < Duration::from_secs(30), "{at_work} connections have an insert at work");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -156,14 +155,8 @@ async fn connections_that_fall_silent_under_their_queries_are_given_up_and_other
     let proxy = Proxy::to(server.address()).await;
     let codec = through(&proxy, &server, &url).await;
     // Every connection of the pool has a query at work when it falls silent: inserts take a while.
-    let mut database = PgConnection::connect(&url).await.expect("connects");
-    for statement in [
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END $$",
-        "CREATE TRIGGER slow BEFORE INSERT ON project_dek FOR EACH ROW EXECUTE FUNCTION slow()",
-    ] {
-        sqlx::query(statement).execute(&mut database).await.expect("slow");
-    }
-    let calls = calls_that_take_every_connection(&codec, &mut database).await;
+    let mut inserts = SlowInserts::on(&url).await;
+    let calls = calls_that_take_every_connection(&codec, &mut inserts).await;
     proxy.fall_silent();
     let mut refused = 0;
     for call in calls {
@@ -175,7 +168,7 @@ async fn connections_that_fall_silent_under_their_queries_are_given_up_and_other
     }
     assert!(refused > 0, "nothing fell silent under a query");
     // Nothing is cut: the server is there, and whoever connects anew is served.
-    sqlx::query("DROP TRIGGER slow ON project_dek").execute(&mut database).await.expect("quick again");
+    inserts.end().await;
     for round in 0..3 {
         let calls = (0..16).map(|index| {
             let (client, project) = (codec.client.clone(), format!("q-{round}-{index}"));

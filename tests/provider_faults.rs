@@ -125,7 +125,7 @@ async fn a_backend_that_fails_is_left_alone_and_one_request_tries_it_again() {
     // Half open: of many at once one tries, and fails.
     tokio::time::sleep(Duration::from_millis(2_050)).await;
     assert_eq!(codec.provider("vault").await["breaker"], "half-open");
-    vault.always(Some(Fault::Late(Duration::from_millis(300))));
+    vault.always(Some(Fault::Late(Duration::from_secs(1))));
     vault.fault(Fault::Say(errors(500, &["internal error"])));
     call().await.refused(503, "provider_unavailable");
     assert_eq!(vault.requests(), 1);
@@ -134,14 +134,15 @@ async fn a_backend_that_fails_is_left_alone_and_one_request_tries_it_again() {
 
     // And the next one that tries it finds it well: nobody else asked meanwhile.
     tokio::time::sleep(Duration::from_millis(2_050)).await;
-    let others = (0..5).map(|index| {
-        let (codec, wait) = (&codec, Duration::from_millis(60 + 20 * index));
-        async move {
-            tokio::time::sleep(wait).await;
-            decrypt(codec, json!({"A": external(&format!("secret/data/other-{index}#a"))})).await
-        }
-    });
-    let (first, others) = tokio::join!(call(), futures_util::future::join_all(others));
+    let others = async {
+        vault.until_asked().await;
+        let other = |index| {
+            let (codec, call) = (&codec, json!({"A": external(&format!("secret/data/other-{index}#a"))}));
+            async move { decrypt(codec, call).await }
+        };
+        futures_util::future::join_all((0..5).map(other)).await
+    };
+    let (first, others) = tokio::join!(call(), others);
     assert_eq!(first.ok()["A"], secret("one"));
     for other in others {
         other.refused(503, "provider_unavailable");

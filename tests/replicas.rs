@@ -66,8 +66,15 @@ async fn of_two_that_begin_on_an_empty_store_with_different_keks_at_most_one_bec
         let url = postgres::database().await;
         let launch = || Launch::new().variable("DATABASE_URL", &url);
         let (one, two) = tokio::join!(launch().start_unready(), launch().start_unready());
+        let ready = async || [one.client.get("/readyz").await.status, two.client.get("/readyz").await.status];
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !ready().await.contains(&200) {
+            assert!(Instant::now() < deadline, "round {round}: neither becomes ready");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Time for the other one to be wrong in.
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let ready = [one.client.get("/readyz").await.status, two.client.get("/readyz").await.status];
+        let ready = ready().await;
         assert_eq!(ready.iter().filter(|status| **status == 200).count(), 1, "round {round}: {ready:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 
-use crate::support::postgres::{self, Server};
+use crate::support::postgres::{self, Server, SlowInserts};
 use crate::support::{Codec, Launch, secret};
 
 fn all(project: &str, encrypted: &Value) -> Value {
@@ -306,14 +306,11 @@ async fn a_connection_lost_in_the_middle_of_a_creation_is_looked_after_and_one_r
     let url = postgres::database().await;
     let codec = Launch::new().variable("DATABASE_URL", &url).start().await;
     // Inserts take long enough to be struck.
-    for statement in [
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.6); RETURN NEW; END $$",
-        "CREATE TRIGGER slow BEFORE INSERT ON project_dek FOR EACH ROW EXECUTE FUNCTION slow()",
-    ] {
-        execute(&url, statement).await;
-    }
+    let mut inserts = SlowInserts::on(&url).await;
     let strike = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        while inserts.at_work().await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let codec = "application_name = 'codec' AND state = 'active' AND datname = current_database()";
         execute(&url, &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {codec}")).await;
     };

@@ -87,6 +87,13 @@ impl<S: Answers> Backend<S> {
         std::mem::take(&mut self.shared().asked)
     }
 
+    /// Waits for the next one.
+    pub async fn until_asked(&self) {
+        while self.shared().asked == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub fn fault(&self, fault: Fault) {
         self.shared().faults.push_back(fault);
     }

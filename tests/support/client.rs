@@ -1,8 +1,12 @@
 //! A caller.
 
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Calls one `codec` with one token.
 #[derive(Clone)]
@@ -46,6 +50,21 @@ impl Client {
 
     pub async fn try_post(&self, path: &str, body: Value) -> Result<Answer, reqwest::Error> {
         self.send(self.request(path, body.to_string())).await
+    }
+
+    /// Asks again until the answer has this status: what leads to it is at work already.
+    pub async fn until_status(&self, status: u16, path: &str, body: Value) -> Answer {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.try_post(path, body.clone()).await;
+            if let Ok(answer) = &answer
+                && answer.status == status
+            {
+                return answer.clone();
+            }
+            assert!(Instant::now() < deadline, "{path}: never {status}, but {answer:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub async fn post_text(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {

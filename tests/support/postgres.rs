@@ -123,3 +123,30 @@ fn binaries() -> PathBuf {
     let newest = versions.map(|entry| entry.expect("entry").path()).max();
     newest.expect("a version of PostgreSQL").join("bin")
 }
+
+/// Inserts of DEKs that take half a second, and who is in the middle of one.
+pub struct SlowInserts(PgConnection);
+
+impl SlowInserts {
+    pub async fn on(url: &str) -> Self {
+        let mut database = PgConnection::connect(url).await.expect("connects");
+        for statement in [
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END $$",
+            "CREATE TRIGGER slow BEFORE INSERT ON project_dek FOR EACH ROW EXECUTE FUNCTION slow()",
+        ] {
+            sqlx::query(statement).execute(&mut database).await.expect("slow");
+        }
+        Self(database)
+    }
+
+    /// How many are at work now.
+    pub async fn at_work(&mut self) -> i64 {
+        let count =
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+        sqlx::query_scalar(count).fetch_one(&mut self.0).await.expect("a count")
+    }
+
+    pub async fn end(mut self) {
+        sqlx::query("DROP TRIGGER slow ON project_dek").execute(&mut self.0).await.expect("quick again");
+    }
+}
