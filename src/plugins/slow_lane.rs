@@ -2,11 +2,11 @@
 //!
 //! The thread stays: one for each decision would begin each of them with what a new thread gets, and hold up a request for as long. Of a policy
 //! that misses its deadline again and again it lives on spare time, until the policy is trusted again; as it cannot come back from there, it
-//! ends then.
+//! ends then. Of spare time, too, such a policy gets little: after each deadline that it missed there, its next turn is some time off.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use origan_codec_host::plugin::{
     Decision, Fault, HeldQuery, PolicyPlugin, Query, Work, let_requests_go_first, live_on_spare_time,
@@ -19,6 +19,11 @@ use super::habits::{Habits, Slowness};
 
 /// How long a decision waits for its turn.
 const TURN_DEADLINE: Duration = Duration::from_millis(250);
+/// After a missed deadline on spare time, its next turn is off so many times as long as it took: it gets a tenth of a processor. Whoever runs
+/// on spare time delays others yet, a little: the kernel is slow to move who waits to a processor that is not quite idle.
+const RESTS: u32 = 9;
+/// Whoever waits for the turn meanwhile still gets it.
+const REST_MAX: Duration = Duration::from_millis(200);
 /// For a decision that is ended, to say why itself.
 const GRACE: Duration = Duration::from_millis(50);
 /// Of its thread: a tenth of what a thread that serves gets, where both never have enough. A request waits for it.
@@ -93,6 +98,7 @@ fn decide_all(asked: Receiver<Asked>, plugin: &PolicyPlugin, slowness: &Slowness
         if slowness.is_hopeless() && !lives_on_spare_time() {
             live_on_spare_time();
         }
+        let began = Instant::now();
         let outcome = query.with(|query| runtime.block_on(plugin.evaluate(query)));
         slowness.learn(&outcome);
         if lives_on_spare_time() && !slowness.is_hopeless() {
@@ -102,7 +108,19 @@ fn decide_all(asked: Receiver<Asked>, plugin: &PolicyPlugin, slowness: &Slowness
             return;
         }
         // Before anybody is told, who would have the processor at once.
-        drop(turn);
+        if lives_on_spare_time() && matches!(outcome, Err(Fault::Timeout(_))) {
+            give_back_after(turn, began.elapsed().saturating_mul(RESTS).min(REST_MAX), runtime);
+        } else {
+            drop(turn);
+        }
         let _ = tell.send(outcome);
     }
+}
+
+/// By a task: the thread that decides hardly runs.
+fn give_back_after(turn: OwnedSemaphorePermit, rest: Duration, runtime: &Handle) {
+    runtime.spawn(async move {
+        tokio::time::sleep(rest).await;
+        drop(turn);
+    });
 }
