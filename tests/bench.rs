@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::support::root;
 
 /// Every server that answers `/decrypt-value`.
-const SERVERS: [&str; 11] = [
+const SERVERS: [&str; 12] = [
     "codec, fsync",
     "codec, fsync, 2 policies",
     "codec, os",
@@ -18,6 +18,7 @@ const SERVERS: [&str; 11] = [
     "Node service",
     "Node cluster of 2",
     "axum echo",
+    "axum echo and one fsync",
 ];
 /// Those that answer the other calls.
 const FEW: [&str; 5] = ["codec, fsync", "codec, os", "Node service", "Node cluster of 2", "axum echo"];

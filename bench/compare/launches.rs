@@ -106,6 +106,7 @@ impl Launch {
             Self::node(),
             Self::cluster(),
             Self::echo(),
+            Self::echo_and_fsync(),
         ]
     }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::alternate::{rows, turns, warm_up};
-use crate::launches::{Launch, OS};
+use crate::launches::{ECHO_FSYNC, Launch, OS};
 use crate::report::Report;
 use crate::server::Server;
 use crate::setting::{PROJECT, Setting, random_text};
@@ -34,7 +34,7 @@ pub(crate) fn decrypt_value(setting: &Setting, report: &mut Report) -> anyhow::R
     for connections in setting.connections() {
         let all = turns(setting, &playing, connections)?;
         let at = connections as f64;
-        rows(report, DECRYPT_VALUE, &load(connections), at, &servers, &all, &[OS]);
+        rows(report, DECRYPT_VALUE, &load(connections), at, &servers, &all, &[OS, ECHO_FSYNC]);
     }
     Ok(())
 }
