@@ -61,16 +61,19 @@ async fn sigterm_under_load_fails_no_call_and_exits_0() {
     let mut codec = Launch::new().toml("[server]\ndrain_delay_ms = 3000").start().await;
     // A connection for each call: one that is kept may be closed while a request is on its way, as HTTP allows.
     let callers = Callers::sealing(8, || codec.client.clone());
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    callers.answers(50).await;
     codec.signal("-TERM");
+    let deadline = Instant::now() + Duration::from_secs(20);
     while codec.client.get("/readyz").await.status == 200 {
+        assert!(Instant::now() < deadline, "the signal is not heard");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     codec.client.get("/readyz").await.refused(503, "not_ready");
-    // The balancer has noticed; callers go elsewhere before the delay is over.
+    // Until the balancer has noticed, they are answered; then callers go elsewhere, before the delay is over.
+    callers.answers(50).await;
     let served = callers.end().await;
     assert_eq!(codec.exit_code().await, 0);
-    assert!(served > 50);
+    assert!(served >= 100);
     codec.verify(&[]);
     let encrypted = codec.records().iter().filter(|record| record["action"] == "SECRET_ENCRYPT").count();
     assert_eq!(encrypted, served as usize);

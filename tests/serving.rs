@@ -157,7 +157,7 @@ async fn a_policy_that_never_ends_takes_time_that_nobody_else_wants() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     calling.await.expect("no panic");
-    // Nor all of that: a tenth of a processor. Without rests it is nine tenths, where nobody else wants them.
+    // Nor all of that: a sixth of a processor. Without rests it is nine tenths, where nobody else wants them.
     let spent = Duration::from_millis(1_000 / TICKS_PER_S * (threads(&codec, ticks)["slow-policy"] - before));
     assert!(2 * spent < began.elapsed(), "{spent:?} of {:?}", began.elapsed());
     assert!(seen.get(SPARE_TIME).is_some_and(|spare| 2 * spare > seen.values().sum()), "{seen:?}");
@@ -165,6 +165,26 @@ async fn a_policy_that_never_ends_takes_time_that_nobody_else_wants() {
     let counted = decided.as_object().expect("counts").values().filter_map(Value::as_u64).sum::<u64>();
     let late = |how: &str| decided[how].as_u64().expect("a count");
     assert_eq!((late("timeout") + late("busy"), counted), (CALLS as u64, CALLS as u64), "{decided}");
+}
+
+/// In monitor mode a policy is on trial: what it does changes no answer, and its rests hold up no call.
+#[tokio::test]
+async fn nobody_waits_for_the_rests_of_a_policy_that_changes_nothing() {
+    let launch = Launch::new().toml(&only("endless", "mode = \"monitor\""));
+    launch
+        .put_plugin("endless.wasm", &corpus::made(World::Policy, &[("evaluate", "(loop $on (br $on)) (unreachable)")]));
+    let codec = launch.start().await;
+    let mut decided = Vec::new();
+    while decided.iter().filter(|decision| *decision == "monitor:busy").count() < 10 {
+        assert!(decided.len() < 200, "every call waited for its turn: {decided:?}");
+        codec.client.encrypt("shop", "v").await;
+        decided.push(codec.last_record()["decisions"]["endless"].clone());
+    }
+    assert!(
+        decided.iter().all(|decision| *decision == "monitor:busy" || *decision == "monitor:timeout"),
+        "{decided:?}"
+    );
+    assert!(decided.iter().filter(|decision| *decision == "monitor:timeout").count() > 10, "{decided:?}");
 }
 
 /// Values in a batch that takes long.

@@ -307,14 +307,7 @@ async fn a_connection_lost_in_the_middle_of_a_creation_is_looked_after_and_one_r
     let codec = Launch::new().variable("DATABASE_URL", &url).start().await;
     // Inserts take long enough to be struck.
     let mut inserts = SlowInserts::on(&url).await;
-    let strike = async {
-        while inserts.at_work().await == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let codec = "application_name = 'codec' AND state = 'active' AND datname = current_database()";
-        execute(&url, &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {codec}")).await;
-    };
-    let (sealed, ()) = tokio::join!(codec.client.encrypt("shop", "v"), strike);
+    let (sealed, ()) = tokio::join!(codec.client.encrypt("shop", "v"), inserts.strike());
     assert!(codec.log().contains("looking again"), "the strike missed:\n{}", codec.log());
     let mut database = PgConnection::connect(&url).await.expect("connects");
     let rows: Vec<(String,)> =

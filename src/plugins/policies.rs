@@ -16,7 +16,7 @@ use super::habits::Habits;
 use super::long_lane::LongLane;
 use super::slow_lane::SlowLane;
 use super::status::PluginStatus;
-use crate::config::{Config, PolicyConfig};
+use crate::config::{Config, Mode, PolicyConfig};
 use crate::policy::chain::{Chain, Evaluate, Policy, PolicyFigures};
 
 /// The policies that run, in their order.
@@ -153,9 +153,9 @@ impl Evaluate for LivePolicy {
         self.plugin.needs()
     }
 
-    async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
+    async fn evaluate(&self, query: &Query<'_>, mode: Mode) -> Result<Decision, Fault> {
         if self.habits.slowness.is_slow() {
-            return self.slow_lane.evaluate(query).await;
+            return self.slow_lane.evaluate(query, mode).await;
         }
         if self.habits.pace.is_long() {
             return self.long_lane.evaluate(query).await;

@@ -2,7 +2,7 @@
 //!
 //! The thread stays: one for each decision would begin each of them with what a new thread gets, and hold up a request for as long. Of a policy
 //! that misses its deadline again and again it lives on spare time, until the policy is trusted again; as it cannot come back from there, it
-//! ends then. Of spare time, too, such a policy gets little: after each deadline that it missed there, its next turn is some time off.
+//! ends then. Such a policy gets little of spare time, too: after each deadline that it missed, its next turn is some time off.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,14 +16,15 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::habits::{Habits, Slowness};
+use crate::config::Mode;
 
 /// How long a decision waits for its turn.
 const TURN_DEADLINE: Duration = Duration::from_millis(250);
-/// After a missed deadline on spare time, its next turn is off so many times as long as it took: it gets a tenth of a processor. Whoever runs
-/// on spare time delays others yet, a little: the kernel is slow to move who waits to a processor that is not quite idle.
-const RESTS: u32 = 9;
-/// Whoever waits for the turn meanwhile still gets it.
-const REST_MAX: Duration = Duration::from_millis(200);
+/// After a deadline that a hopeless policy missed, its next turn is off so many times as long as that took: of a deadline of 20 ms, that makes a
+/// sixth of a processor. What runs on spare time delays others yet: the kernel is slow to move who waits to a processor that is not quite idle.
+const RESTS: u32 = 5;
+/// Whoever comes behind one caller that makes it miss its deadline again and again waits for two rests, and still gets a turn.
+const REST_MAX: Duration = Duration::from_millis(100);
 /// For a decision that is ended, to say why itself.
 const GRACE: Duration = Duration::from_millis(50);
 /// Of its thread: a tenth of what a thread that serves gets, where both never have enough. A request waits for it.
@@ -54,8 +55,13 @@ impl SlowLane {
         Self { plugin, habits, turn, runtime, thread: Mutex::default() }
     }
 
-    pub(super) async fn evaluate(&self, query: &Query<'_>) -> Result<Decision, Fault> {
-        let turn = tokio::time::timeout(TURN_DEADLINE, self.turn.clone().acquire_owned()).await;
+    pub(super) async fn evaluate(&self, query: &Query<'_>, mode: Mode) -> Result<Decision, Fault> {
+        let patience = match mode {
+            // What it would say changes nothing, so nobody waits for its rests.
+            Mode::Monitor if self.habits.slowness.is_hopeless() => self.plugin.deadline().min(TURN_DEADLINE),
+            Mode::Monitor | Mode::Enforce => TURN_DEADLINE,
+        };
+        let turn = tokio::time::timeout(patience, self.turn.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Fault::Busy) };
         let (tell, told) = oneshot::channel();
         self.ask(Asked { query: query.into(), tell, turn })?;
@@ -108,7 +114,7 @@ fn decide_all(asked: Receiver<Asked>, plugin: &PolicyPlugin, slowness: &Slowness
             return;
         }
         // Before anybody is told, who would have the processor at once.
-        if lives_on_spare_time() && matches!(outcome, Err(Fault::Timeout(_))) {
+        if slowness.is_hopeless() && matches!(outcome, Err(Fault::Timeout(_))) {
             give_back_after(turn, began.elapsed().saturating_mul(RESTS).min(REST_MAX), runtime);
         } else {
             drop(turn);

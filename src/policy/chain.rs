@@ -18,8 +18,8 @@ pub trait Evaluate: Send + Sync {
     /// What must be looked up for it.
     fn needs(&self) -> Lookups;
 
-    /// Decides.
-    async fn evaluate(&self, query: &plugin::Query<'_>) -> Result<plugin::Decision, Fault>;
+    /// Decides, for a call that waits. What does not count is waited for less.
+    async fn evaluate(&self, query: &plugin::Query<'_>, mode: Mode) -> Result<plugin::Decision, Fault>;
 }
 
 /// The policies in the order in which they are asked.
@@ -231,7 +231,7 @@ impl Policy {
         if !needs.contains(Lookups::VARIABLES) {
             query.variables = &[];
         }
-        match evaluator.evaluate(&query).await {
+        match evaluator.evaluate(&query, self.mode).await {
             Ok(plugin::Decision::Allow) => ("allow", None, String::new()),
             Ok(plugin::Decision::Abstain) => ("abstain", None, String::new()),
             Ok(plugin::Decision::Deny(denial)) => ("deny", Some(denial.code), denial.reason),

@@ -14,7 +14,7 @@ impl Evaluate for Says {
         Lookups::empty()
     }
 
-    async fn evaluate(&self, _query: &plugin::Query<'_>) -> Result<Decision, Fault> {
+    async fn evaluate(&self, _query: &plugin::Query<'_>, _mode: Mode) -> Result<Decision, Fault> {
         self.0.clone()
     }
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -89,7 +89,9 @@ impl<S: Answers> Backend<S> {
 
     /// Waits for the next one.
     pub async fn until_asked(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
         while self.shared().asked == 0 {
+            assert!(Instant::now() < deadline, "nobody asks");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

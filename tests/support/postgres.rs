@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
@@ -144,6 +145,18 @@ impl SlowInserts {
         let count =
             "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
         sqlx::query_scalar(count).fetch_one(&mut self.0).await.expect("a count")
+    }
+
+    /// Ends the connections of whoever is at work, once somebody is.
+    pub async fn strike(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.at_work().await == 0 {
+            assert!(Instant::now() < deadline, "nobody inserts");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+            WHERE application_name = 'codec' AND state = 'active' AND datname = current_database()";
+        sqlx::query(ends).execute(&mut self.0).await.expect("struck");
     }
 
     pub async fn end(mut self) {

@@ -96,6 +96,11 @@ impl PolicyPlugin {
         self.needs
     }
 
+    /// How long a decision may compute.
+    pub fn deadline(&self) -> Duration {
+        self.limits.call_deadline
+    }
+
     /// The longest that a decision goes on by the clock. Whose thread hardly gets a processor sees that late.
     pub fn patience(&self) -> Duration {
         self.limits.call_deadline * WALL_FACTOR
