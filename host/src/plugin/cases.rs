@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use keys::{CaseBytes, CaseWrapped, ExpectedKey, ExpectedRefusal};
+use script::{CaseExchange, CaseLines};
 use secrets::{CaseReference, ExpectedSecret};
 
 pub(super) use run::Linked;
@@ -140,68 +141,6 @@ struct CaseEntry {
     time: Option<String>,
     chain: Option<String>,
     hash: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CaseExchange {
-    method: Option<String>,
-    url: Option<String>,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    credential: Option<String>,
-    body: Option<String>,
-    #[serde(default)]
-    body_contains: Vec<String>,
-    answer: CaseAnswer,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum CaseAnswer {
-    Fault(CaseFault),
-    Response(CaseResponse),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum CaseFault {
-    Timeout,
-    Connect,
-    Tls,
-    NotGranted,
-    TooLarge,
-    Protocol,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CaseResponse {
-    status: u16,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    #[serde(default)]
-    body: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CaseLines {
-    output: String,
-    lines: Vec<String>,
-    #[serde(default)]
-    answer: LinesAnswer,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum LinesAnswer {
-    #[default]
-    Ok,
-    Unavailable,
-    NotGranted,
-    TooLong(u64),
-    Malformed(u64),
 }
 
 /// What a case must come to.

@@ -1,10 +1,74 @@
 //! What a sink under test finds outside: exchanges and lines that are written down beforehand, in order, and no other.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-use super::{CASE_TIME_MS, Case, CaseAnswer, CaseExchange, CaseFault, CaseLines, LinesAnswer};
+use serde::Deserialize;
+
+use super::{CASE_TIME_MS, Case};
 use crate::plugin::outside::{Answering, HttpRequest, HttpResponse, Outside, SendError, WriteLinesError};
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CaseExchange {
+    method: Option<String>,
+    url: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    credential: Option<String>,
+    body: Option<String>,
+    #[serde(default)]
+    body_contains: Vec<String>,
+    answer: CaseAnswer,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum CaseAnswer {
+    Fault(CaseFault),
+    Response(CaseResponse),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum CaseFault {
+    Timeout,
+    Connect,
+    Tls,
+    NotGranted,
+    TooLarge,
+    Protocol,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseResponse {
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CaseLines {
+    output: String,
+    lines: Vec<String>,
+    #[serde(default)]
+    answer: LinesAnswer,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LinesAnswer {
+    #[default]
+    Ok,
+    Unavailable,
+    NotGranted,
+    TooLong(u64),
+    Malformed(u64),
+}
 
 pub(super) struct Script {
     steps: Mutex<Steps>,
