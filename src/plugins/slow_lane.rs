@@ -107,14 +107,15 @@ fn decide_all(asked: Receiver<Asked>, plugin: &PolicyPlugin, slowness: &Slowness
         let began = Instant::now();
         let outcome = query.with(|query| runtime.block_on(plugin.evaluate(query)));
         slowness.learn(&outcome);
-        if lives_on_spare_time() && !slowness.is_hopeless() {
+        let is_hopeless = slowness.is_hopeless();
+        if lives_on_spare_time() && !is_hopeless {
             // That cannot be taken back: should it be slow once more, it has another thread. Nobody asks this one before the turn is given back.
             drop((asked, turn));
             let _ = tell.send(outcome);
             return;
         }
         // Before anybody is told, who would have the processor at once.
-        if slowness.is_hopeless() && matches!(outcome, Err(Fault::Timeout(_))) {
+        if is_hopeless && matches!(outcome, Err(Fault::Timeout(_))) {
             give_back_after(turn, began.elapsed().saturating_mul(RESTS).min(REST_MAX), runtime);
         } else {
             drop(turn);
