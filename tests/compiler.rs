@@ -129,15 +129,6 @@ fn runs_like(process_or_thread: &Path, how: [&str; 2]) -> bool {
     [proc::niceness(&stat), proc::policy(&stat)] == how
 }
 
-/// The threads of `codec` that admit plugins.
-fn admissions(codec: &Codec) -> Vec<PathBuf> {
-    let threads = std::fs::read_dir(format!("/proc/{}/task", codec.pid())).expect("it runs").flatten();
-    let admits = |thread: &PathBuf| {
-        std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.starts_with("plugin-admiss"))
-    };
-    threads.map(|thread| thread.path()).filter(admits).collect()
-}
-
 #[tokio::test]
 async fn while_there_are_requests_admissions_live_on_spare_time_and_are_begun_anew_where_there_is_none() {
     let codec = slow(Launch::new()).start().await;
@@ -150,7 +141,8 @@ async fn while_there_are_requests_admissions_live_on_spare_time_and_are_begun_an
             // Stopped, it gets as little as if others wanted all there is. If they do, it may be gone already, or has never been there.
             let _ = Command::new("kill").arg("-STOP").arg(compiler.file_name().expect("a pid")).status().expect("kill");
         }
-        lived_on_spare_time |= admissions(&codec).iter().any(|thread| runs_like(thread, ON_SPARE_TIME));
+        lived_on_spare_time |=
+            proc::threads_named(codec.pid(), "plugin-admission").iter().any(|thread| runs_like(thread, ON_SPARE_TIME));
         if compilers.iter().any(|compiler| runs_like(compiler, ON_ITS_OWN)) {
             break;
         }

@@ -1,7 +1,6 @@
 //! Each processor has a thread that serves, and no call keeps one from others: what takes long is done beside.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
@@ -123,21 +122,23 @@ const SPARE_TIME: &str = "5";
 
 /// How the threads named `name` are scheduled: a field each.
 fn scheduled(codec: &Codec, name: &str) -> Vec<String> {
-    let threads = std::fs::read_dir(format!("/proc/{}/task", codec.pid())).expect("it runs").flatten();
-    let is_named =
-        |thread: &PathBuf| std::fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.trim() == name);
-    let stats = threads.map(|thread| thread.path()).filter(is_named).map(|thread| proc::behind_name(&thread));
+    let stats = proc::threads_named(codec.pid(), name).into_iter().map(|thread| proc::behind_name(&thread));
     stats.filter(|stat| stat.len() > 1).map(|stat| proc::policy(&stat).to_owned()).collect()
+}
+
+/// With a policy that never ends, and what else is said of it.
+async fn endless(more: &str) -> Codec {
+    let launch = Launch::new().toml(&only("endless", more));
+    launch
+        .put_plugin("endless.wasm", &corpus::made(World::Policy, &[("evaluate", "(loop $on (br $on)) (unreachable)")]));
+    launch.start().await
 }
 
 #[tokio::test]
 async fn a_policy_that_never_ends_takes_time_that_nobody_else_wants() {
     const CALLS: usize = 30;
     const UNTIL_HOPELESS: usize = 10;
-    let launch = Launch::new().toml(&only("endless", ""));
-    launch
-        .put_plugin("endless.wasm", &corpus::made(World::Policy, &[("evaluate", "(loop $on (br $on)) (unreachable)")]));
-    let codec = launch.start().await;
+    let codec = endless("").await;
     let client = codec.client.clone();
     let call = async move |count| {
         for _ in 0..count {
@@ -170,10 +171,7 @@ async fn a_policy_that_never_ends_takes_time_that_nobody_else_wants() {
 /// In monitor mode a policy is on trial: what it does changes no answer, and its rests hold up no call.
 #[tokio::test]
 async fn nobody_waits_for_the_rests_of_a_policy_that_changes_nothing() {
-    let launch = Launch::new().toml(&only("endless", "mode = \"monitor\""));
-    launch
-        .put_plugin("endless.wasm", &corpus::made(World::Policy, &[("evaluate", "(loop $on (br $on)) (unreachable)")]));
-    let codec = launch.start().await;
+    let codec = endless("mode = \"monitor\"").await;
     let mut decided = Vec::new();
     while decided.iter().filter(|decision| *decision == "monitor:busy").count() < 10 {
         assert!(decided.len() < 200, "every call waited for its turn: {decided:?}");
