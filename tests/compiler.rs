@@ -40,14 +40,15 @@ fn follow(codec: &Codec, toml: &str) {
     codec.signal("-HUP");
 }
 
+/// Whether a compiler is past its own start. Before, it may be a copy of the service still, whose thread waits for it to be more.
+fn is_confined(compiler: &Path) -> bool {
+    std::fs::read_to_string(compiler.join("status")).is_ok_and(|status| status.contains("NoNewPrivs:\t1"))
+}
+
 async fn until_it_compiles(codec: &Codec) -> PathBuf {
     let start = Instant::now();
     loop {
-        // Once it is confined, it is past its own start.
-        let confined = |child: &PathBuf| {
-            std::fs::read_to_string(child.join("status")).is_ok_and(|status| status.contains("NoNewPrivs:\t1"))
-        };
-        if let Some(child) = children(codec).into_iter().find(confined) {
+        if let Some(child) = children(codec).into_iter().find(|child| is_confined(child)) {
             return child;
         }
         assert!(start.elapsed() < PATIENCE, "no compiler was seen:\n{}", codec.log());
@@ -137,7 +138,8 @@ async fn while_there_are_requests_admissions_live_on_spare_time_and_are_begun_an
     let start = Instant::now();
     loop {
         let compilers = children(&codec);
-        for compiler in compilers.iter().filter(|compiler| runs_like(compiler, ON_SPARE_TIME)) {
+        let stopped = |compiler: &&PathBuf| is_confined(compiler) && runs_like(compiler, ON_SPARE_TIME);
+        for compiler in compilers.iter().filter(stopped) {
             // Stopped, it gets as little as if others wanted all there is. If they do, it may be gone already, or has never been there.
             let _ = Command::new("kill").arg("-STOP").arg(compiler.file_name().expect("a pid")).status().expect("kill");
         }
