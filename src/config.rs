@@ -107,7 +107,7 @@ pub struct ServerConfig {
 pub struct LimitsConfig {
     /// Body of a call with one value, in bytes. Default 1048576.
     pub body_bytes: usize,
-    /// Body of `/encrypt-all` and `/decrypt-all`, in bytes. Default 16777216.
+    /// Body of `/encrypt-all`, `/decrypt-all`, `/re-encrypt` and `/explain`, in bytes. Default 16777216.
     pub batch_body_bytes: usize,
     /// Bodies of all requests together, in bytes; more are 503 `overloaded`. Default 268435456.
     pub bodies_bytes: usize,
