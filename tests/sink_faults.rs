@@ -91,6 +91,9 @@ async fn an_answer_waits_for_its_record_at_the_required_sink_and_is_refused_at_t
         answer.refused(503, "audit_unavailable");
         assert!(took < Duration::from_millis(600), "it is refused at once: {took:?}");
     }
+    // Its disk is well, and another replica would fare no better.
+    assert_eq!(codec.client.get("/readyz").await.status, 200);
+    assert_eq!(codec.client.get("/status").await.ok()["audit"]["failing"], false);
     // Other sinks go on; what was refused stands in the trail as such.
     let refused = || beside(&codec).iter().filter(|line| line.contains("\"reason\":\"audit_unavailable\"")).count();
     until(|| refused() == 10).await;
@@ -158,8 +161,11 @@ async fn a_required_sink_that_cannot_be_loaded_refuses_every_audited_call_until_
         codec.client.post(path, body).await.refused(503, "audit_unavailable");
         assert!(started.elapsed() < Duration::from_secs(1), "{path}: at once");
     }
+    // Where replicas are replaced one after the other, this one takes nobody's place.
+    codec.client.get("/readyz").await.refused(503, "not_ready");
     codec.launch.put_plugin("audit-lines.wasm", &component("audit-lines"));
     codec.until_sink("beside", "it runs", |sink| sink["live"] == true).await;
+    codec.until_ready().await;
     codec.calls(5).await;
     assert_eq!(codec.terminate().await, 0);
     assert_same(&beside(&codec), &codec.launch.journal_lines());

@@ -266,12 +266,16 @@ impl Journal {
         &self.gauges
     }
 
-    /// Whether records are made durable in time, here and where they are required, as far as can be told without one.
-    pub fn takes_records(&self) -> bool {
+    /// Whether the disk makes records durable in time, as far as can be told without one.
+    pub fn writes(&self) -> bool {
         let since_ms = self.gauges.commit_since_ms.load(Ordering::Relaxed);
         let hangs = since_ms != 0 && monotonic_ms().saturating_sub(since_ms) > self.deadline.as_millis() as i64;
-        let takes = !hangs && !self.queue.is_closed() && !self.gauges.is_failing.load(Ordering::Relaxed);
-        takes && !self.required.is_any_down()
+        !hangs && !self.queue.is_closed() && !self.gauges.is_failing.load(Ordering::Relaxed)
+    }
+
+    /// Whether every sink that is required has been admitted. One whose backend is down has been: that is the same for all replicas.
+    pub fn has_required_sinks(&self) -> bool {
+        !self.required.is_any_missing()
     }
 
     /// Waits, for a while, until all that was appended is written, and the segment is cut to its length. What comes later is refused.

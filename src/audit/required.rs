@@ -40,6 +40,11 @@ impl RequiredSinks {
         })
     }
 
+    /// Whether one of them could never be loaded.
+    pub(super) fn is_any_missing(&self) -> bool {
+        self.sinks.load().iter().any(|sink| matches!(sink, Required::Missing))
+    }
+
     /// Waits until each of them has the record of `receipt`. Whoever calls this sets a deadline. A record that a backend has refused for
     /// good is nowhere but here, and an error.
     pub(super) async fn have(&self, receipt: &Receipt) -> Result<(), AuditUnavailable> {

@@ -1,7 +1,7 @@
 //! `GET /livez`, `/readyz`, `/metrics`, `/openapi.json`: open to all.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -23,15 +23,19 @@ pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Result<&'static str
     if is_ready(&edge) { Ok("ok\n") } else { Err(Problem::new(Code::NotReady)) }
 }
 
-/// It can do its work: the KEK is proven, the journal takes records, it is not about to end.
+/// It can do its work, as far as that is its own: the KEK is proven, the journal is written, what is required of sinks has been admitted, it is
+/// not about to end. A sink's backend that is down is down for every replica: if all of them left, nobody would say why.
 pub(super) fn is_ready(edge: &Edge) -> bool {
-    let takes_records = edge.service.get().is_some_and(|service| service.journal.takes_records());
+    let journal = edge.service.get().map(|service| &service.journal);
+    let takes_records = journal.is_some_and(|journal| journal.writes() && journal.has_required_sinks());
     takes_records && !edge.draining.load(Ordering::Relaxed)
 }
 
 pub(super) async fn metrics(State(edge): State<Arc<Edge>>) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, content_type)], edge.metrics.text()).into_response()
+    let now = |figure: &AtomicUsize| figure.load(Ordering::Relaxed);
+    let text = edge.metrics.text(now(&edge.in_flight), now(&edge.bodies_bytes));
+    ([(CONTENT_TYPE, content_type)], text).into_response()
 }
 
 pub(super) async fn openapi() -> Response {

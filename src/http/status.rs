@@ -116,7 +116,7 @@ fn write_service(
         json.number("commits", load(&gauges.commits));
         json.number("meanCommitMicroseconds", load(&gauges.commit_time_us) / load(&gauges.commits).max(1));
         json.number("failures", load(&gauges.failures));
-        json.boolean("failing", !journal.takes_records());
+        json.boolean("failing", !journal.writes());
     });
 }
 
