@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::callers::Callers;
-use crate::support::{Answer, Codec, Launch, free_port};
+use crate::support::{Codec, Launch, free_port};
 
 #[tokio::test]
 async fn two_secrets_are_enough() {
@@ -129,33 +129,27 @@ async fn silent_and_slow_peers_are_closed_at_their_timeouts_and_honest_calls_go_
     codec.client.encrypt("shop", "v").await;
 }
 
-/// What `call` is answered while a body that never ends is being read, and that body's connection. On a busy machine the call may be the
-/// first of the two, and is made once more.
-async fn beside_a_body_that_never_ends(codec: &Codec, length: usize, sent: &[u8], call: &Value) -> (TcpStream, Answer) {
+/// A connection on which a body that never ends is being read, as far as it was `sent`.
+async fn body_that_never_ends(codec: &Codec, length: usize, sent: &[u8]) -> TcpStream {
     let address = codec.client.url.strip_prefix("http://").expect("http");
     let head = format!(
         "POST /encrypt HTTP/1.1\r\nHost: x\r\nX-Service-Auth: {}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n",
         codec.client.token
     );
-    let mut pause = Duration::from_millis(100);
-    loop {
-        let mut endless = TcpStream::connect(address).expect("connects");
-        endless.write_all(head.as_bytes()).and_then(|()| endless.write_all(sent)).expect("written");
-        tokio::time::sleep(pause).await;
-        let answer = codec.client.post("/encrypt", call.clone()).await;
-        if answer.status != 200 {
-            return (endless, answer);
-        }
-        pause *= 2;
-        assert!(pause < Duration::from_secs(10), "it is not shed");
-    }
+    let mut endless = TcpStream::connect(address).expect("connects");
+    endless.write_all(head.as_bytes()).and_then(|()| endless.write_all(sent)).expect("written");
+    // Itself, and whoever asks.
+    codec.client.until_figure("codec_requests_in_flight", |requests| requests == 2.0).await;
+    codec.client.until_figure("codec_bodies_bytes", |bytes| bytes >= sent.len() as f64).await;
+    endless
 }
 
 #[tokio::test]
 async fn more_at_once_than_it_may_is_shed_and_passes() {
     let codec = Launch::new().toml("[server]\nrequests_max = 1").start().await;
     let call = json!({"projectId": "shop", "value": "v"});
-    let (endless, answer) = beside_a_body_that_never_ends(&codec, 100, b"{", &call).await;
+    let endless = body_that_never_ends(&codec, 100, b"{").await;
+    let answer = codec.client.post("/encrypt", call.clone()).await;
     answer.refused(503, "overloaded");
     assert_eq!(answer.header("retry-after"), Some("1"));
     for path in ["/livez", "/readyz", "/metrics", "/status"] {
@@ -171,10 +165,12 @@ async fn bodies_that_are_too_much_together_are_shed() {
     let codec = Launch::new().toml(limits).start().await;
     codec.client.encrypt("shop", &"x".repeat(60_000)).await;
     let much = json!({"projectId": "shop", "value": "x".repeat(60_000)});
-    let (endless, answer) = beside_a_body_that_never_ends(&codec, 90_000, &[b' '; 80_000], &much).await;
-    answer.refused(503, "overloaded");
+    let endless = body_that_never_ends(&codec, 90_000, &[b' '; 80_000]).await;
+    codec.client.post("/encrypt", much.clone()).await.refused(503, "overloaded");
     drop(endless);
     codec.client.until_status(200, "/encrypt", much).await;
+    codec.client.until_figure("codec_bodies_bytes", |bytes| bytes == 0.0).await;
+    codec.client.until_figure("codec_requests_in_flight", |requests| requests == 1.0).await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::ROUTES;
@@ -31,6 +32,8 @@ pub struct Metrics {
     answers: Family<AnswerLabels, Counter>,
     paths: Vec<PathFigures>,
     wrong_tokens: Counter,
+    in_flight: Gauge,
+    bodies_bytes: Gauge,
     registry: std::sync::Mutex<Registry>,
 }
 
@@ -68,7 +71,13 @@ impl Default for Metrics {
         registry.register_with_unit("answer_duration", "Time from request to answer", Unit::Seconds, family);
         let wrong_tokens = Counter::default();
         registry.register("wrong_tokens", "Requests without a valid token", wrong_tokens.clone());
-        Self { answers, paths, wrong_tokens, registry: std::sync::Mutex::new(registry) }
+        let in_flight = Gauge::default();
+        registry.register("requests_in_flight", "Requests worked on now, the one for this included", in_flight.clone());
+        let bodies_bytes = Gauge::default();
+        let help = "Memory that bodies of requests take now";
+        registry.register_with_unit("bodies", help, Unit::Bytes, bodies_bytes.clone());
+        let registry = std::sync::Mutex::new(registry);
+        Self { answers, paths, wrong_tokens, in_flight, bodies_bytes, registry }
     }
 }
 
@@ -116,7 +125,11 @@ impl Metrics {
         }
     }
 
-    pub(super) fn text(&self) -> String {
+    /// All of them, with these as they are now: requests worked on, and bytes that bodies take.
+    pub(super) fn text(&self, in_flight: usize, bodies_bytes: usize) -> String {
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        self.in_flight.set(gauge(in_flight));
+        self.bodies_bytes.set(gauge(bodies_bytes));
         let mut text = String::new();
         if let Ok(registry) = self.registry.lock() {
             // Writing to a String cannot fail.

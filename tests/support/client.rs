@@ -67,6 +67,25 @@ impl Client {
         }
     }
 
+    /// A figure of `/metrics`, by its name and labels as they stand there.
+    pub async fn figure(&self, name: &str) -> f64 {
+        let metrics = self.get("/metrics").await.text;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in:\n{metrics}"))
+    }
+
+    pub async fn until_figure(&self, name: &str, is_so: impl Fn(f64) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let value = self.figure(name).await;
+            if is_so(value) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{name} stays {value}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub async fn post_text(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
         self.send(self.request(path, body)).await.expect("an answer")
     }
