@@ -34,7 +34,7 @@ pub use fault::Fault;
 pub use held::HeldQuery;
 pub use imports::{LogLevel, LogLine, PluginLog};
 pub use key_provider::{CIPHERTEXT_BYTES_MAX, KeyContext, KeyError, KeyProvider, OUTSIDE_VERSION_LEN_MAX, Wrapped};
-pub use lane::{Work, is_starved, let_requests_go_first, live_on_spare_time, lives_on_spare_time, processor_time_of};
+pub use lane::{Progress, Work, let_requests_go_first, live_on_spare_time, lives_on_spare_time, starved};
 pub use limits::Limits;
 pub use outside::Outside;
 pub use policy::{

@@ -6,11 +6,9 @@
 
 use std::io::{Read, Write};
 use std::process::{ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use origan_codec_host::plugin::{
-    CodeFor, CompileError, Compiler, compile, is_starved, lives_on_spare_time, processor_time_of,
-};
+use origan_codec_host::plugin::{CodeFor, CompileError, Compiler, Progress, compile, lives_on_spare_time, starved};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::set_no_new_privs;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -23,8 +21,6 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 const COMMAND: [&str; 2] = ["compile-plugin", "--for"];
 /// Exit code of a compiler that will not have its component.
 const EXIT_REFUSED: u8 = 3;
-/// How often it is looked how much spare time there is.
-const LOOK: Duration = Duration::from_millis(250);
 /// The compiler recurses; what it is given is capped, and this is plenty for it.
 const STACK_BYTES: usize = 16 << 20;
 /// Memory that it may write to. Python's interpreter, the largest guest that there is, takes a quarter of it.
@@ -62,7 +58,8 @@ impl Compiler for CompilerProcess {
             let process = child.id().unwrap_or_default();
             let starved = async {
                 match on_spare_time {
-                    true => starves(process).await,
+                    // One that is gone has told its outcome.
+                    true => starved(|| Progress::of_process(process)).await,
                     false => std::future::pending().await,
                 }
             };
@@ -76,19 +73,6 @@ impl Compiler for CompilerProcess {
             let _ = tell.send(outcome);
         });
         told.recv().unwrap_or_else(|_| Err(CompileError::NoCompiler("the service ends".into())))
-    }
-}
-
-/// Until the process gets hardly anything of the processors. What cannot be seen counts as such; one that is gone has told its outcome.
-async fn starves(process: u32) {
-    let look = || processor_time_of(process).map(|had| (had, Instant::now()));
-    let mut before = look();
-    while let Some((had, at)) = before {
-        tokio::time::sleep(LOOK).await;
-        before = look();
-        if before.is_some_and(|(now, _)| is_starved(now.saturating_sub(had), at.elapsed())) {
-            return;
-        }
     }
 }
 

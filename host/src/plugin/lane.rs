@@ -6,11 +6,13 @@
 //! spare time.
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::param::clock_ticks_per_second;
 
 const NICENESS_MAX: i32 = 19;
+/// How often it is looked whether there is time to spare.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// How a thread that lets requests go first works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,35 +68,56 @@ thread_local! {
     static ON_SPARE_TIME: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Until who is looked at wants a processor, and hardly gets one, from one look to the next. What cannot be seen counts as such.
+pub async fn starved(look: impl Fn() -> Option<Progress>) {
+    starved_between(LOOK, look).await;
+}
+
+async fn starved_between(looks: Duration, look: impl Fn() -> Option<Progress>) {
+    let mut before: Option<(Progress, Instant)> = None;
+    while let Some(now) = look() {
+        if let Some((before, then)) = before
+            && now.is_runnable
+            && is_starved(now.processor_time.saturating_sub(before.processor_time), then.elapsed())
+        {
+            return;
+        }
+        before = now.is_runnable.then(|| (now, Instant::now()));
+        tokio::time::sleep(looks).await;
+    }
+}
+
 /// Whether that much of the processors within `time` is too little to go on with: less than a quarter of one.
-pub fn is_starved(had: Duration, time: Duration) -> bool {
+fn is_starved(had: Duration, time: Duration) -> bool {
     had < time / 4
 }
 
-/// What a process, this one or a child, has had of the processors so far. None if it is gone, or if the system does not say.
-///
-/// Source: `clock_getcpuclockid(3)`, which needs no `/proc`: that may hide a child from its parent.
-pub fn processor_time_of(process: u32) -> Option<Duration> {
-    let process = libc::pid_t::try_from(process).ok().filter(|process| *process > 0)?;
-    let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
-    // SAFETY: each writes one value, which lives until the call returns.
-    #[expect(unsafe_code, reason = "no wrapper knows the clocks of processes")]
-    let known = unsafe {
-        libc::clock_getcpuclockid(process, &raw mut clock) == 0 && libc::clock_gettime(clock, &raw mut time) == 0
-    };
-    known.then(|| Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)))
-}
-
-/// How a thread of this process gets on.
+/// How a thread of this process, or a process, gets on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Progress {
+pub struct Progress {
     /// Whether it runs or wants to.
-    pub(super) is_runnable: bool,
-    pub(super) processor_time: Duration,
+    is_runnable: bool,
+    /// What it has had of the processors so far.
+    processor_time: Duration,
 }
 
 impl Progress {
-    /// As `proc_pid_stat(5)` has it. None if it is gone.
+    /// Of this process or a child, which is taken to have work at all times. None if it is gone, or if the system does not say.
+    ///
+    /// Source: `clock_getcpuclockid(3)`, which needs no `/proc`: that may hide a child from its parent.
+    pub fn of_process(process: u32) -> Option<Self> {
+        let process = libc::pid_t::try_from(process).ok().filter(|process| *process > 0)?;
+        let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+        // SAFETY: each writes one value, which lives until the call returns.
+        #[expect(unsafe_code, reason = "no wrapper knows the clocks of processes")]
+        let known = unsafe {
+            libc::clock_getcpuclockid(process, &raw mut clock) == 0 && libc::clock_gettime(clock, &raw mut time) == 0
+        };
+        let had = Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0));
+        known.then_some(Self { is_runnable: true, processor_time: had })
+    }
+
+    /// As `proc_pid_stat(5)` has it. None if it is gone. While it waits for another, a compiler say, it wants none.
     pub(super) fn of_thread(thread: rustix::thread::Pid) -> Option<Self> {
         Self::parse(&std::fs::read_to_string(format!("/proc/self/task/{}/stat", thread.as_raw_nonzero())).ok()?)
     }
@@ -149,12 +172,12 @@ mod tests {
 
     #[test]
     fn a_process_says_what_it_has_had() {
-        let here = || processor_time_of(std::process::id()).expect("it runs");
+        let here = || Progress::of_process(std::process::id()).expect("it runs").processor_time;
         let before = here();
         // Others may have the processor meanwhile.
         while here() < before + Duration::from_millis(5) {}
         for nobody in [0, u32::MAX, (1 << 22) + 1] {
-            assert_eq!(processor_time_of(nobody), None, "{nobody}");
+            assert_eq!(Progress::of_process(nobody), None, "{nobody}");
         }
     }
 
@@ -163,6 +186,28 @@ mod tests {
         let time = Duration::from_millis(400);
         assert!(is_starved(Duration::from_millis(99), time));
         assert!(!is_starved(Duration::from_millis(100), time));
+    }
+
+    #[tokio::test]
+    async fn only_who_wants_a_processor_at_two_looks_and_hardly_gets_one_is_starved() {
+        let (wants, waits) = (true, false);
+        for (name, looks, starves) in [
+            ("gets nothing", vec![(wants, 0), (wants, 0)], true),
+            ("gets too little later", vec![(wants, 0), (wants, 10_000), (wants, 10_001)], true),
+            ("gets enough", vec![(wants, 0), (wants, 10_000), (wants, 20_000)], false),
+            ("waits for another", vec![(waits, 0), (waits, 0), (waits, 0)], false),
+            ("waits at every other look", vec![(wants, 0), (waits, 0), (wants, 0), (waits, 0)], false),
+            ("cannot be seen", vec![], false),
+        ] {
+            let looked = Cell::new(0);
+            let look = || {
+                let (is_runnable, had) = looks.get(looked.replace(looked.get() + 1)).copied()?;
+                Some(Progress { is_runnable, processor_time: Duration::from_millis(had) })
+            };
+            starved_between(Duration::from_millis(10), look).await;
+            // Behind the last look, it cannot be seen.
+            assert_eq!(looked.get(), if starves { looks.len() } else { looks.len() + 1 }, "{name}");
+        }
     }
 
     #[test]

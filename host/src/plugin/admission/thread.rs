@@ -7,13 +7,13 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::error::AdmissionError;
 use crate::plugin::engine::Engines;
-use crate::plugin::lane::{Progress, Work, is_starved, let_requests_go_first, live_on_spare_time};
+use crate::plugin::lane::{self, Progress, Work, let_requests_go_first, live_on_spare_time};
 use crate::plugin::limits::Limits;
 
 /// The parser and the compiler recurse; what they are given is capped (`scan`), and this is plenty for it.
@@ -22,8 +22,6 @@ const THREAD_STACK_BYTES: usize = 16 << 20;
 const NICENESS: i32 = 5;
 /// For a place among those that are at work, each of which has a deadline of its own.
 const PLACE_DEADLINE: Duration = Duration::from_secs(600);
-/// How often it is looked how much spare time there is.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// What a thread gets of the processors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +85,8 @@ async fn worked<T: Send + 'static, P: Send + 'static>(
     spawned.map_err(|error| AdmissionError::Thread(error.to_string()))?;
     let starved = async {
         match begun.await {
-            Ok(Some(thread)) => starves(thread).await,
+            // As long as it waits for a compiler, that one has a watch of its own.
+            Ok(Some(thread)) => lane::starved(|| Progress::of_thread(thread)).await,
             // It has time of its own, or ends.
             _ => std::future::pending().await,
         }
@@ -117,22 +116,5 @@ struct LeavesBehind(Arc<AtomicBool>);
 impl Drop for LeavesBehind {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Until the thread wants a processor and hardly gets one. What cannot be seen counts as such.
-async fn starves(thread: rustix::thread::Pid) {
-    let mut before: Option<(Progress, Instant)> = None;
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let Some(now) = Progress::of_thread(thread) else { return };
-        if let Some((before, then)) = before
-            && now.is_runnable
-            && is_starved(now.processor_time.saturating_sub(before.processor_time), then.elapsed())
-        {
-            return;
-        }
-        // Two looks, at both of which it wants one. As long as it waits for a compiler it does not, and that one has a watch of its own.
-        before = now.is_runnable.then(|| (now, Instant::now()));
     }
 }
