@@ -175,8 +175,8 @@ pub trait DekStore: Ledger {
     /// The rows that come after `place`, at most `count`, and are under another KEK than `kek_id`.
     async fn not_under(&self, kek_id: KekId, place: &RowPlace, count: u32) -> Result<Vec<WalkedRow>, StoreError>;
 
-    /// Puts each in the place of the row it was made from, and says of each whether it did: one of them that comes too late leaves the
-    /// others alone.
+    /// Puts each in the place of the row it was made from, and says of each whether it did: one of them that comes too late, or whose DEK
+    /// another row has, leaves the others alone.
     async fn replace_each(&self, replacements: &[Replacement]) -> Result<Vec<bool>, StoreError>;
 
     /// Puts `replacements` in their places and adds `added`, all of it or nothing, and tells the other replicas. True if it did.
@@ -226,7 +226,7 @@ impl fmt::Display for RowPlace {
     }
 }
 
-/// Not a project's id, a colon and a version.
+/// Not the text of a [`RowPlace`].
 #[derive(Debug, thiserror::Error)]
 #[error("a place is a project's id, a colon and a version")]
 pub struct ParseRowPlaceError;
@@ -235,10 +235,13 @@ impl FromStr for RowPlace {
     type Err = ParseRowPlaceError;
 
     fn from_str(text: &str) -> Result<Self, ParseRowPlaceError> {
-        let (project_id, version) = text.split_once(':').ok_or(ParseRowPlaceError)?;
-        let project_id: ProjectId = project_id.parse().map_err(|_| ParseRowPlaceError)?;
+        // Of a row that somebody else has written, the id may be anything: a walk goes on behind it, too. PostgreSQL takes no zero byte.
+        let (project_id, version) = text.rsplit_once(':').ok_or(ParseRowPlaceError)?;
         let version = version.parse().map_err(|_| ParseRowPlaceError)?;
-        Ok(Self { project_id: project_id.as_str().to_owned(), version })
+        if project_id.contains('\0') {
+            return Err(ParseRowPlaceError);
+        }
+        Ok(Self { project_id: project_id.to_owned(), version })
     }
 }
 

@@ -150,6 +150,46 @@ async fn a_dry_run_and_a_shadow_run_change_nothing_and_a_row_that_is_damaged_sta
         .refused(410, "dek_destroyed");
 }
 
+#[tokio::test]
+async fn rows_of_somebody_elses_making_hold_up_no_other() {
+    let url = postgres::database().await;
+    let launch = old_and_new(&url, 12).await;
+    let mut database = PgConnection::connect(&url).await.expect("the database");
+    let mut sql = async |statement: &'static str| {
+        let done = sqlx::raw_sql(statement).execute(&mut database).await.expect(statement);
+        assert!(done.rows_affected() > 0, "{statement}");
+    };
+    let codec = launch.start().await;
+    // One that has the fingerprint which another will have.
+    sql("CREATE TABLE kept AS SELECT * FROM project_dek WHERE project_id = 'project-3'").await;
+    codec.client.post("/rewrap-dek", json!({"projectId": "project-3"})).await.ok();
+    sql("CREATE TABLE later AS SELECT fingerprint FROM project_dek WHERE project_id = 'project-3'; \
+         DELETE FROM project_dek WHERE project_id = 'project-3'; INSERT INTO project_dek SELECT * FROM kept")
+    .await;
+    sql("UPDATE project_dek SET fingerprint = (SELECT fingerprint FROM later) WHERE project_id = 'project-5'").await;
+    // One whose id is none.
+    sql("UPDATE project_dek SET project_id = 'a \"b\":1:c' WHERE project_id = 'project-7'").await;
+    let (mut rewrapped, mut failed, mut after) = (0, Vec::new(), Value::Null);
+    loop {
+        // One at a time: each of them is a place to go on from.
+        let answer = codec.client.post("/rewrap-all", json!({"after": after, "limit": 1})).await.ok();
+        rewrapped += answer["rewrapped"].as_u64().expect("a number");
+        failed.extend(answer["failed"].as_array().expect("a list").iter().map(|row| row["projectId"].clone()));
+        after = answer["next"].clone();
+        if after.is_null() {
+            break;
+        }
+    }
+    failed.sort_by_key(Value::to_string);
+    assert_eq!(failed, ["a \"b\":1:c", "project-3", "project-5"]);
+    assert_eq!(rewrapped, 9);
+    // All at once: there is nothing left but them.
+    let answer = codec.client.post("/rewrap-all", json!({})).await.ok();
+    assert_eq!((&answer["rewrapped"], answer["failed"].as_array().map(Vec::len)), (&json!(0), Some(3)), "{answer}");
+    // The one that is as it was opens.
+    codec.client.encrypt("project-3", "v").await;
+}
+
 /// Two replicas, restarted one after the other for each step: KEKs are there everywhere before one of them wraps.
 struct Pair {
     codecs: Vec<Codec>,

@@ -180,6 +180,9 @@ impl Rewrapper {
                 continue;
             }
             match self.again(&replacement.row.project_id, replacement.row.version).await? {
+                Some((_, row)) if row.row_mac == replacement.replaces => {
+                    outcomes.push((place, Err(KeysError::Corrupt("another row has the fingerprint of its DEK"))));
+                }
                 Some((_, row)) if row.kek_id != self.ring.primary_id() => left.push((place, row)),
                 _ => outcomes.push((place, Ok(Rewrapped::Already))),
             }

@@ -11,10 +11,14 @@ const INSERT: &str = "INSERT INTO project_dek \
      (project_id, version, kek_id, encrypted_dek, encrypted_dek_sha256, fingerprint, row_mac, state, origin, created_at, \
       former_sha256, generation) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING RETURNING version";
+// A row that has its fingerprint keeps it from its place; were that left to the index, it would end the transaction, and others' with it.
 const REPLACE: &str = "UPDATE project_dek \
      SET kek_id = $3, encrypted_dek = $4, encrypted_dek_sha256 = $5, fingerprint = $6, row_mac = $7, state = $8, \
          former_sha256 = $9, generation = generation + 1 \
-     WHERE project_id = $1 AND version = $2 AND row_mac = $10 RETURNING version";
+     WHERE project_id = $1 AND version = $2 AND row_mac = $10 \
+       AND NOT EXISTS (SELECT 1 FROM project_dek AS other \
+                       WHERE other.fingerprint = $6 AND NOT (other.project_id = $1 AND other.version = $2)) \
+     RETURNING version";
 
 /// What of a row is bound as text.
 pub(super) struct RowText<'a> {
@@ -57,7 +61,7 @@ where
         .bind(i64::try_from(row.generation).unwrap_or(i64::MAX))
 }
 
-/// Replaces one row, if it is still the one that the replacement was made from.
+/// Replaces one row, if it is still the one that the replacement was made from, and if no other has its DEK.
 pub(super) async fn replace<DB: Database>(
     transaction: &mut Transaction<'_, DB>,
     replacement: &Replacement,
