@@ -23,19 +23,27 @@ use crate::caller::Caller;
 use crate::names::{ExternalReference, ProjectId};
 use crate::policy::Permit;
 
+/// Values of all external variables of one call together, in bytes: it may name one secret many times.
+const FOUND_BYTES_MAX: usize = 16 << 20;
+
 pub use breaker::BreakerState;
 pub(crate) use breaker::{Breaker, Called};
 pub use figures::ProviderFigures;
 pub use flight::Provider;
 
+/// What came of a call.
+pub struct Answers {
+    /// One for each reference, in order.
+    pub results: Vec<Result<ResolvedSecret, ResolveError>>,
+    /// Whether a request of the call failed at the backend or on the way there: no connection, no whole answer in time, 429, 5xx.
+    pub failed_outside: bool,
+}
+
 /// Who finds secrets, behind the boundary.
 #[async_trait]
 pub trait Resolve: Send + Sync {
-    /// One answer for each reference, in order.
-    async fn resolve(
-        &self,
-        references: Vec<SecretReference>,
-    ) -> Result<Vec<Result<ResolvedSecret, ResolveError>>, Fault>;
+    /// All of `references`, or none.
+    async fn resolve(&self, references: Vec<SecretReference>) -> Result<Answers, Fault>;
 
     /// Requests of it that no grant covered.
     fn requests_refused(&self) -> u64;
@@ -93,6 +101,9 @@ pub enum ProviderError {
     /// The provider answered what is no answer.
     #[error("the provider {0}")]
     BadAnswer(Fault),
+    /// What was found for the call before it leaves no room for it.
+    #[error("the values of all external variables of a call may be {FOUND_BYTES_MAX} bytes long together")]
+    TooLong,
     /// Not now; again after so long, where anybody knows.
     #[error("{why}")]
     Unavailable {
@@ -136,7 +147,14 @@ impl Providers {
         });
         let mut found: Vec<_> = join_all(asking).await.into_iter().flatten().collect();
         found.sort_unstable_by_key(|(place, _)| *place);
-        found.into_iter().map(|(_, outcome)| outcome.map(|secret| secret.given())).collect()
+        let mut room = FOUND_BYTES_MAX;
+        let given = |outcome: kept::Outcome| {
+            let secret = outcome?;
+            // Each variable gets a copy, however many name the same.
+            room = room.checked_sub(secret.text.len()).ok_or(ProviderError::TooLong)?;
+            Ok(secret.given())
+        };
+        found.into_iter().map(|(_, outcome)| outcome).map(given).collect()
     }
 
     /// What has expired is wiped, though nobody asks for it any more.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::backend::Fault;
+use crate::hostile::corpus::{self, World};
 use crate::support::plugins::component;
 use crate::support::vault::{Vault, VaultServer};
-use crate::support::{Answer, Codec, Launch, secret};
+use crate::support::{Answer, CANARY, Codec, Launch, secret};
 
 pub(crate) const TOKEN: &str = "hvs.codec-tests-0123456789";
 
@@ -79,7 +79,7 @@ async fn a_secret_of_vault_is_answered_and_recorded_by_its_place_and_version() {
 
 #[tokio::test]
 async fn twenty_of_ours_and_five_of_vault_are_one_call_and_what_is_asked_twice_is_asked_once() {
-    let (codec, vault) = start("").await;
+    let (codec, vault) = start("deadline_ms = 60000").await;
     let mut variables = serde_json::Map::new();
     for index in 0..20 {
         let sealed = codec.client.encrypt("shop", &secret(&format!("own-{index}"))).await;
@@ -92,11 +92,14 @@ async fn twenty_of_ours_and_five_of_vault_are_one_call_and_what_is_asked_twice_i
         variables.insert(format!("FAR_{index}"), external(&format!("secret/data/app-{index}#a")));
     }
     variables.insert("FAR_AGAIN".into(), external("secret/data/app-0#a"));
-    // Half a second each: one after the other they would take longer than the provider may.
-    vault.always(Some(Fault::Late(Duration::from_millis(1_200))));
-    let began = std::time::Instant::now();
-    let answer = decrypt(&codec, Value::Object(variables)).await.ok();
-    assert!(began.elapsed() < Duration::from_millis(3_600), "{:?}", began.elapsed());
+    // One after the other, they would never be all there before the first is answered.
+    let held = vault.hold();
+    let all_there = async {
+        vault.until_asked(5).await;
+        drop(held);
+    };
+    let (answer, ()) = tokio::join!(decrypt(&codec, Value::Object(variables)), all_there);
+    let answer = answer.ok();
     assert_eq!(answer.as_object().expect("an object").len(), 26);
     for index in 0..5 {
         assert_eq!(answer[format!("FAR_{index}")], secret(&format!("far-{index}")));
@@ -108,30 +111,35 @@ async fn twenty_of_ours_and_five_of_vault_are_one_call_and_what_is_asked_twice_i
 
 #[tokio::test]
 async fn who_asks_at_once_for_the_same_is_answered_by_one_request() {
-    let (codec, vault) = start("cache_max_ms = 0").await;
+    let (codec, vault) = start("cache_max_ms = 0\ndeadline_ms = 60000").await;
     vault.with(|vault| vault.put("secret/data/app", json!({"a": secret("one")})));
-    vault.always(Some(Fault::Late(Duration::from_millis(700))));
+    let held = vault.hold();
     let calls = (0..40).map(|_| async { decrypt(&codec, json!({"A": external("secret/data/app#a")})).await.ok() });
-    for answer in futures_util::future::join_all(calls).await {
+    let all_there = async {
+        codec.until_plugins("39 wait for one", |plugins| plugins["providers"][0]["joined"] == 39).await;
+        drop(held);
+    };
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(calls), all_there);
+    for answer in answers {
         assert_eq!(answer["A"], secret("one"));
     }
     assert_eq!(vault.requests(), 1);
     let status = codec.provider("vault").await;
     assert_eq!((&status["calls"], &status["joined"], &status["cached"]), (&json!(1), &json!(39), &json!(0)));
     // Nothing is kept: the next one asks.
-    vault.always(None);
     decrypt(&codec, json!({"A": external("secret/data/app#a")})).await.ok();
     assert_eq!(vault.requests(), 1);
 }
 
 #[tokio::test]
 async fn a_secret_is_kept_as_long_as_its_lease_and_the_configuration_allow_and_for_one_project_and_caller() {
-    let (codec, vault) = start("cache_max_ms = 2000").await;
+    let (mut codec, vault) = start("cache_max_ms = 60000").await;
     vault.with(|vault| {
         vault.put("secret/data/app", json!({"a": secret("one")}));
+        vault.put("kv/long", json!({"a": secret("long"), "ttl": 60}));
         vault.put("kv/short", json!({"a": secret("short"), "ttl": 1}));
     });
-    let both = json!({"A": external("secret/data/app#a"), "B": external("kv/short#a")});
+    let both = json!({"A": external("secret/data/app#a"), "B": external("kv/long#a")});
     for _ in 0..3 {
         decrypt(&codec, both.clone()).await.ok();
     }
@@ -139,18 +147,25 @@ async fn a_secret_is_kept_as_long_as_its_lease_and_the_configuration_allow_and_f
     let other = json!({"projectId": "bank", "deploymentId": "d-1", "variables": both});
     codec.client.post("/decrypt-all", other).await.ok();
     assert_eq!(vault.requests(), 2, "another project's are its own");
+    let mut all = both.clone();
+    all["C"] = external("kv/short#a");
+    decrypt(&codec, all.clone()).await.ok();
+    assert_eq!(vault.requests(), 1, "the others are kept");
     tokio::time::sleep(Duration::from_millis(1_100)).await;
+    decrypt(&codec, all).await.ok();
+    assert_eq!(vault.requests(), 1, "its lease is over, and no other");
+    let toml = codec.launch.toml.replace("cache_max_ms = 60000", "cache_max_ms = 1000");
+    codec.reconfigure(&toml).await;
     decrypt(&codec, both.clone()).await.ok();
-    assert_eq!(vault.requests(), 1, "the lease is over");
-    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    assert_eq!(vault.requests(), 2, "what is configured otherwise begins with nothing");
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     vault.with(|vault| vault.put("secret/data/app", json!({"a": secret("two")})));
     assert_eq!(decrypt(&codec, both).await.ok()["A"], secret("two"));
-    assert_eq!(vault.requests(), 2, "the configured time is over, and the second lease");
+    assert_eq!(vault.requests(), 2, "the configured time is over, whatever the lease");
     // What has expired is wiped though nobody asks.
-    tokio::time::sleep(Duration::from_millis(3_000)).await;
-    assert_eq!(codec.provider("vault").await["cached"], 0);
+    codec.until_plugins("it is wiped", |plugins| plugins["providers"][0]["cached"] == 0).await;
     let metrics = codec.client.get("/metrics").await.text;
-    assert!(metrics.contains("codec_provider_cache_hits_total{provider=\"vault\"} 5"), "{metrics}");
+    assert!(metrics.contains("codec_provider_cache_hits_total{provider=\"vault\"} 8"), "{metrics}");
 }
 
 #[tokio::test]
@@ -252,4 +267,87 @@ async fn what_is_no_reference_is_told_before_anybody_is_asked_and_other_types_do
     let doubled = r#"{"projectId":"shop","deploymentId":"d-1","variables":{"A":{"type":"plain","value":"p","ref":{"a":1,"a":2}}}}"#;
     codec.client.post_text("/decrypt-all", doubled).await.refused(400, "duplicate_key");
     assert_eq!(vault.requests(), 0);
+}
+
+#[tokio::test]
+async fn one_secret_that_is_named_many_times_takes_no_more_room_than_a_call_may() {
+    const LENGTH: usize = 1_000_000;
+    let (codec, vault) = start("").await;
+    vault.with(|vault| vault.put("secret/data/app", json!({"large": "x".repeat(LENGTH)})));
+    let named = |times: usize| -> Value {
+        (0..times)
+            .map(|index| (format!("V_{index:03}"), external("secret/data/app#large")))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    assert_eq!(decrypt(&codec, named(16)).await.ok().as_object().map(serde_json::Map::len), Some(16));
+    decrypt(&codec, named(17)).await.refused(413, "payload_too_large");
+    let call = json!({"projectId": "shop", "deploymentId": "d-1", "variables": named(20), "partial": true});
+    let answer = codec.client.post("/decrypt-all", call).await.ok();
+    assert_eq!(answer["values"].as_object().map(serde_json::Map::len), Some(16));
+    assert_eq!(answer["errors"]["V_019"]["code"], "payload_too_large");
+    assert_eq!(vault.requests(), 1);
+}
+
+/// The honest provider of the corpus, with another `resolve`. At 3000 it has a secret of 18 bytes.
+pub(crate) fn made(resolve: &str) -> Vec<u8> {
+    let module = format!("(data (i32.const 3000) \"{}\")\n", secret("told"));
+    corpus::made(World::Provider, &[("resolve", resolve), ("module", &module)])
+}
+
+/// In its version, in its log, in what it says of another reference: a process whose traces hold the secret fails the test when it ends.
+#[tokio::test]
+async fn what_a_provider_finds_stands_in_no_record_no_log_and_no_status() {
+    const FOUND: &str = "(local.get $count) (i32.const 3000) (i32.const 18)";
+    let launch = Launch::new().toml("[log]\nlevel = \"debug\"");
+    let in_version = format!("(call $answer {FOUND} (i32.const 3000) (i32.const 18))");
+    let in_log = format!(
+        "(call $emit (i32.const 3) (i32.const 3000) (i32.const 18) (i32.const 0) (i32.const 0))\n\
+         (call $emit (i32.const 3) (i32.const 2048) (i32.const 6) (i32.const 0) (i32.const 0))\n\
+         (call $answer {FOUND} (i32.const 2054) (i32.const 1))"
+    );
+    // The first of its answers is `denied`, and the reason is the secret that is the second.
+    let in_words = format!(
+        "(drop (call $answer {FOUND} (i32.const 2054) (i32.const 1)))\n\
+         (local.set $references (i32.load (i32.const 16)))\n\
+         (i32.store8 (local.get $references) (i32.const 1))\n\
+         (i32.store8 offset=8 (local.get $references) (i32.const 1))\n\
+         (i32.store offset=12 (local.get $references) (i32.const 3000))\n\
+         (i32.store offset=16 (local.get $references) (i32.const 18))\n\
+         (i32.const 16)"
+    );
+    let mut toml = String::new();
+    for (name, resolve) in [("version", in_version), ("log", in_log), ("words", in_words)] {
+        launch.put_plugin(&format!("{name}.wasm"), &made(&resolve));
+        toml.push_str(&format!("[[providers]]\nname = \"{name}\"\npath = \"{name}.wasm\"\nbreaker_failures = 2\n\n"));
+    }
+    let codec = launch.toml(&toml).start().await;
+    let from = |provider: &str, reference: &str| json!({"type": "external", "provider": provider, "ref": reference});
+
+    for _ in 0..3 {
+        decrypt(&codec, json!({"A": from("version", "a")})).await.refused(502, "provider_answer_invalid");
+        assert_eq!(codec.last_record()["external"][0]["version"], Value::Null);
+    }
+    let status = codec.provider("version").await;
+    assert!(status["lastFailure"].as_str().expect("a text").contains("a version that tells a secret"), "{status}");
+    // Which secret it is, a caller may have chosen: that takes the provider from nobody.
+    assert_eq!(status["breaker"], "closed");
+
+    assert_eq!(decrypt(&codec, json!({"A": from("log", "a")})).await.ok()["A"], secret("told"));
+    codec.until_logged("a line of its log is not written: it tells a secret, or could").await;
+    codec.until_logged("honest").await;
+
+    let both = json!({"A": from("words", "a"), "B": from("words", "b")});
+    decrypt(&codec, both.clone()).await.refused(403, "provider_denied");
+    codec.until_logged("what the plugin says of it is kept back").await;
+    let call = json!({"projectId": "shop", "deploymentId": "d-1", "variables": both, "partial": true});
+    let answer = codec.client.post("/decrypt-all", call).await.ok();
+    let values: Vec<&Value> = answer["values"].as_object().expect("values").values().collect();
+    assert_eq!(values, [&json!(secret("told"))], "the other one is answered");
+
+    for path in ["/status", "/metrics"] {
+        let told = codec.client.get(path).await.text;
+        assert!(!told.contains(CANARY), "{told}");
+    }
+    codec.verify(&[]);
 }

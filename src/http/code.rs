@@ -230,6 +230,7 @@ pub(super) fn code_of(cause: Cause) -> Code {
         Cause::InvalidReference => Code::InvalidReference,
         Cause::ProviderAnswerInvalid => Code::ProviderAnswerInvalid,
         Cause::ProviderUnavailable { .. } => Code::ProviderUnavailable,
+        Cause::FoundTooLong => Code::PayloadTooLarge,
         Cause::RandomnessUnavailable => Code::Internal,
     }
 }
@@ -282,6 +283,7 @@ mod tests {
             Cause::InvalidReference,
             Cause::ProviderAnswerInvalid,
             Cause::ProviderUnavailable { after_s: 1 },
+            Cause::FoundTooLong,
             Cause::RandomnessUnavailable,
         ] {
             assert_eq!(code_of(cause).name(), cause.code());

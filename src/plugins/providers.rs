@@ -7,9 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use origan_codec_host::plugin::outside::{Egress, Granted};
-use origan_codec_host::plugin::{
-    Engines, Fault, Limits, ResolveError, ResolvedSecret, SecretProvider, SecretReference,
-};
+use origan_codec_host::plugin::{Engines, Fault, Limits, SecretProvider, SecretReference};
 use tracing::{error, info};
 
 use super::Checked;
@@ -19,7 +17,7 @@ use super::outside::{granted_to_provider, http_reach};
 use super::status::PluginStatus;
 use super::threads::Threads;
 use crate::config::{Config, ProviderConfig};
-use crate::providers::{Bounds, Provider, ProviderFigures, Resolve};
+use crate::providers::{Answers, Bounds, Provider, ProviderFigures, Resolve};
 
 /// Threads on which all providers compute: what one does there holds up no request that needs none.
 const THREADS: usize = 2;
@@ -205,14 +203,12 @@ struct LiveProvider {
 
 #[async_trait]
 impl Resolve for LiveProvider {
-    async fn resolve(
-        &self,
-        references: Vec<SecretReference>,
-    ) -> Result<Vec<Result<ResolvedSecret, ResolveError>>, Fault> {
+    async fn resolve(&self, references: Vec<SecretReference>) -> Result<Answers, Fault> {
         let plugin = self.plugin.clone();
-        let calling = self.threads.spawn(async move { plugin.resolve(&references).await });
+        let calling = self.threads.spawn(async move { plugin.resolve_and_tell(&references).await });
         let ended = || Fault::BadAnswer("the call ended with the process, or by a panic of the host".into());
-        calling.ok_or_else(ended)?.await.unwrap_or_else(|_| Err(ended()))
+        let answered = calling.ok_or_else(ended)?.await.unwrap_or_else(|_| Err(ended()));
+        answered.map(|(results, failed_outside)| Answers { results, failed_outside })
     }
 
     fn requests_refused(&self) -> u64 {

@@ -45,7 +45,7 @@ pub(crate) enum Called {
     Failed,
     /// It asks to be left alone for so long.
     Pause(Duration),
-    /// Nobody asked it in the end.
+    /// Nobody asked it in the end, or it was not what failed.
     NotAtAll,
 }
 

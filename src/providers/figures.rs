@@ -36,7 +36,7 @@ impl ProviderFigures {
 
     pub(super) fn count(&self, error: Option<&ProviderError>) {
         let counter = match error {
-            None | Some(ProviderError::NotText) => &self.found,
+            None | Some(ProviderError::NotText | ProviderError::TooLong) => &self.found,
             Some(ProviderError::NotFound) => &self.not_found,
             Some(ProviderError::Denied(_)) => &self.denied,
             Some(ProviderError::InvalidReference(_) | ProviderError::Unknown) => &self.invalid_references,

@@ -15,7 +15,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::breaker::{Breaker, Called};
 use super::kept::{Entry, Kept, Key, Landing, Outcome, Secret};
-use super::{Bounds, BreakerState, ProviderError, ProviderFigures, Resolve};
+use super::{Answers, Bounds, BreakerState, ProviderError, ProviderFigures, Resolve};
 use crate::caller::Caller;
 use crate::names::{ExternalReference, ProjectId};
 
@@ -174,18 +174,22 @@ impl Provider {
         self.figures.call_time_us.fetch_add(u64::try_from(time).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.figures.references.fetch_add(flights.len() as u64, Ordering::Relaxed);
         match outcome {
-            Ok(answers) => {
-                attempt.called = called(&answers);
+            Ok(Answers { results, failed_outside }) => {
+                attempt.called = called(&results, failed_outside);
                 if attempt.called != Called::Answered {
-                    self.note_failure(&answers);
+                    self.note_failure(&results);
                 }
-                for (flight, answer) in flights.into_iter().zip(answers) {
+                for (flight, answer) in flights.into_iter().zip(results) {
                     let keep = answer.as_ref().ok().and_then(|secret| secret.keep).unwrap_or_default();
                     let until = started + keep.min(self.bounds.cache_max);
                     flight.lands(as_outcome(answer), Some(until));
                 }
             }
             Err(fault) => {
+                if matches!(fault, Fault::BadAnswer(_)) {
+                    // It was answered, and wrongly, which may lie in what was asked for: that says nothing of the backend.
+                    attempt.called = Called::NotAtAll;
+                }
                 self.figures.count_fault(&fault);
                 self.figures.failed(&fault.to_string());
                 warn!(provider = self.name, %fault, "a provider gave no answer");
@@ -291,8 +295,11 @@ fn as_outcome(answer: Result<ResolvedSecret, ResolveError>) -> Outcome {
     }
 }
 
-/// One word from the backend is an answer. If each reference was put off, it is left alone as long as it asks for at the least.
-fn called(answers: &[Result<ResolvedSecret, ResolveError>]) -> Called {
+/// One word from the backend is an answer. If each reference was put off, it is left alone as long as it asks for at the least. Where a
+/// provider has nothing, and nothing failed outside, the backend may be well: it lies in what was asked for, which callers choose, or in
+/// what the provider is granted, and shuts it for nobody.
+fn called(answers: &[Result<ResolvedSecret, ResolveError>], failed_outside: bool) -> Called {
+    let is_put_off = answers.iter().any(|answer| matches!(answer, Err(ResolveError::Retry(_))));
     let mut pause = None;
     for answer in answers {
         match answer {
@@ -303,7 +310,8 @@ fn called(answers: &[Result<ResolvedSecret, ResolveError>]) -> Called {
     }
     match pause.filter(|ms| *ms > 0) {
         Some(ms) => Called::Pause(Duration::from_millis(ms.into())),
-        None => Called::Failed,
+        None if failed_outside || is_put_off => Called::Failed,
+        None => Called::NotAtAll,
     }
 }
 

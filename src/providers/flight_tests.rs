@@ -14,10 +14,7 @@ struct Fake {
 
 #[async_trait]
 impl Resolve for Fake {
-    async fn resolve(
-        &self,
-        references: Vec<SecretReference>,
-    ) -> Result<Vec<Result<ResolvedSecret, ResolveError>>, Fault> {
+    async fn resolve(&self, references: Vec<SecretReference>) -> Result<Answers, Fault> {
         let texts: Vec<String> =
             references.iter().map(|r| format!("{}#{}", r.path, r.field.as_deref().unwrap_or(""))).collect();
         self.asked.lock().expect("unharmed").push(texts.clone());
@@ -33,7 +30,24 @@ impl Resolve for Fake {
                 keep: Some(Duration::from_secs(60)),
             })
         });
-        Ok(found.collect())
+        Ok(Answers { results: found.collect(), failed_outside: false })
+    }
+
+    fn requests_refused(&self) -> u64 {
+        0
+    }
+}
+
+/// Comes to the same for every reference.
+struct Always(Result<ResolveError, Fault>, bool);
+
+#[async_trait]
+impl Resolve for Always {
+    async fn resolve(&self, references: Vec<SecretReference>) -> Result<Answers, Fault> {
+        let Self(outcome, failed_outside) = self;
+        let error = outcome.clone()?;
+        let results = references.iter().map(|_| Err(error.clone())).collect();
+        Ok(Answers { results, failed_outside: *failed_outside })
     }
 
     fn requests_refused(&self) -> u64 {
@@ -121,9 +135,37 @@ async fn what_is_not_text_is_refused_and_not_kept() {
 fn one_word_from_the_backend_is_an_answer_and_the_shortest_wait_is_kept() {
     let retry = |ms| Err(ResolveError::Retry(ms));
     let down = || Err(ResolveError::Unavailable("x".into()));
-    assert_eq!(called(&[down(), Err(ResolveError::NotFound)]), Called::Answered);
-    assert_eq!(called(&[down(), retry(None)]), Called::Failed);
-    assert_eq!(called(&[retry(Some(0))]), Called::Failed);
-    let (short, long) = (retry(Some(2_000)), retry(Some(9_000)));
-    assert_eq!(called(&[long, down(), short]), Called::Pause(Duration::from_secs(2)));
+    for failed_outside in [true, false] {
+        assert_eq!(called(&[down(), Err(ResolveError::NotFound)], failed_outside), Called::Answered);
+        assert_eq!(called(&[down(), retry(None)], failed_outside), Called::Failed);
+        assert_eq!(called(&[retry(Some(0))], failed_outside), Called::Failed);
+        let (short, long) = (retry(Some(2_000)), retry(Some(9_000)));
+        assert_eq!(called(&[long, down(), short], failed_outside), Called::Pause(Duration::from_secs(2)));
+    }
+    assert_eq!(called(&[down(), down()], true), Called::Failed);
+    assert_eq!(called(&[down(), down()], false), Called::NotAtAll);
+}
+
+/// Callers choose what is asked for: what fails because of that alone must not take the provider from all others.
+#[tokio::test]
+async fn only_what_fails_outside_or_ends_the_plugin_shuts_it_for_others() {
+    let down = || Ok(ResolveError::Unavailable("x".into()));
+    for (always, expected) in [
+        (Always(down(), false), BreakerState::Closed),
+        (Always(down(), true), BreakerState::Open),
+        (Always(Ok(ResolveError::InvalidReference("x".into())), false), BreakerState::Closed),
+        (Always(Ok(ResolveError::Retry(None)), false), BreakerState::Open),
+        (Always(Err(Fault::BadAnswer("x".into())), false), BreakerState::Closed),
+        (Always(Err(Fault::Trap("x".into())), false), BreakerState::Open),
+        (Always(Err(Fault::Timeout("x".into())), false), BreakerState::Open),
+        (Always(Err(Fault::OutOfMemory("x".into())), false), BreakerState::Open),
+    ] {
+        let what = format!("{:?}, {}", always.0, always.1);
+        let bounds = Bounds { breaker_failures: 2, ..bounds(20, 1) };
+        let provider = Arc::new(Provider::new("always", Some(Arc::new(always)), bounds, Arc::default()));
+        for _ in 0..3 {
+            assert!(ask(&provider, &["a#1"]).await[0].is_err(), "{what}");
+        }
+        assert_eq!(provider.breaker(), expected, "{what}");
+    }
 }

@@ -91,6 +91,8 @@ pub enum Cause {
         /// In so many seconds.
         after_s: u16,
     },
+    /// What the providers have found for the call is too long together.
+    FoundTooLong,
     /// The operating system gave no randomness.
     RandomnessUnavailable,
 }
@@ -131,6 +133,7 @@ impl Cause {
             Self::InvalidReference => "invalid_reference",
             Self::ProviderAnswerInvalid => "provider_answer_invalid",
             Self::ProviderUnavailable { .. } => "provider_unavailable",
+            Self::FoundTooLong => "payload_too_large",
             Self::RandomnessUnavailable => "internal",
         }
     }
@@ -168,6 +171,7 @@ impl Cause {
             | Self::InvalidReference
             | Self::ProviderAnswerInvalid
             | Self::ProviderUnavailable { .. }
+            | Self::FoundTooLong
             | Self::RandomnessUnavailable => Outcome::Failed,
         }
     }
@@ -258,6 +262,7 @@ impl From<ProviderError> for Refusal {
             ProviderError::InvalidReference(_) => Cause::InvalidReference,
             ProviderError::NotText => Cause::PlaintextNotUtf8,
             ProviderError::BadAnswer(_) => Cause::ProviderAnswerInvalid,
+            ProviderError::TooLong => Cause::FoundTooLong,
             ProviderError::Unavailable { after, .. } => {
                 let after_ms = after.unwrap_or_default().as_millis();
                 let after_s = u16::try_from(after_ms.div_ceil(1_000)).unwrap_or(u16::MAX);

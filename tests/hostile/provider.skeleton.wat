@@ -3,7 +3,24 @@
 ;;
 ;; In its memory: 16..128 answers, 2048.. texts, from 64 KiB on whatever the host hands over and what is answered.
 (component
+  (import "origan:codec/log@0.1.0" (instance $log
+    (type $attribute' (record (field "name" string) (field "value" string)))
+    (export "attribute" (type $attribute (eq $attribute')))
+    (type $level' (enum "debug" "info" "warn" "error"))
+    (export "level" (type $level (eq $level')))
+    (export "emit" (func (param "level" $level) (param "message" string) (param "fields" (list $attribute))))))
+
+  ;; The guest imports `emit` before it exists: lowering it takes the guest's own memory.
+  (core module $shim
+    (type $emit (func (param i32 i32 i32 i32 i32)))
+    (table (export "later") 1 1 funcref)
+    (func (export "emit") (param i32 i32 i32 i32 i32)
+      (call_indirect (type $emit)
+        (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4) (i32.const 0))))
+  (core instance $shim (instantiate $shim))
+
   (core module $guest
+    (import "host" "emit" (func $emit (param $level i32) (param $at i32) (param $len i32) (param $fields i32) (param $count i32)))
     (global $heap (mut i32) (i32.const 65536))
     ;;[memory
     (memory $memory (export "memory") 2)
@@ -60,7 +77,15 @@
     ;;[module
     ;;]
   )
-  (core instance $guest (instantiate $guest))
+  (core instance $guest (instantiate $guest (with "host" (instance $shim))))
+
+  (core func $emit (canon lower (func $log "emit") (memory $guest "memory") (realloc (func $guest "cabi_realloc"))))
+  (core module $fill
+    (import "" "later" (table 1 1 funcref))
+    (import "" "emit" (func $emit (param i32 i32 i32 i32 i32)))
+    (elem (i32.const 0) func $emit))
+  (core instance (instantiate $fill (with "" (instance
+    (export "later" (table $shim "later")) (export "emit" (func $emit))))))
 
   (type $problem (record (field "path" string) (field "message" string)))
   (func $configure (param "json" string) (result (result (error (list $problem))))

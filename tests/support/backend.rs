@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::sync::watch;
 
 use super::loopback;
 
@@ -43,6 +44,8 @@ pub enum Fault {
     Say(Reply),
     /// The answer, so much later.
     Late(Duration),
+    /// The answer, once the other end is gone.
+    Held(watch::Receiver<()>),
     /// The first half of the answer, and then the connection's end.
     Cut,
     /// So many bytes of nothing.
@@ -87,10 +90,10 @@ impl<S: Answers> Backend<S> {
         std::mem::take(&mut self.shared().asked)
     }
 
-    /// Waits for the next one.
-    pub async fn until_asked(&self) {
+    /// Waits until there were so many.
+    pub async fn until_asked(&self, count: usize) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while self.shared().asked == 0 {
+        while self.shared().asked < count {
             assert!(Instant::now() < deadline, "nobody asks");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -102,6 +105,13 @@ impl<S: Answers> Backend<S> {
 
     pub fn always(&self, fault: Option<Fault>) {
         self.shared().always = fault;
+    }
+
+    /// Holds every answer back until what comes back is dropped.
+    pub fn hold(&self) -> watch::Sender<()> {
+        let (holds, held) = watch::channel(());
+        self.always(Some(Fault::Held(held)));
+        holds
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared<S>> {
@@ -151,6 +161,9 @@ async fn answer<S: Answers>(
         None => {}
         Some(Fault::Say(said)) => reply = said,
         Some(Fault::Late(delay)) => tokio::time::sleep(delay).await,
+        Some(Fault::Held(mut held)) => {
+            let _ = held.changed().await;
+        }
         Some(Fault::Cut) => is_torn = true,
         Some(Fault::Huge(bytes)) => reply = Reply::new(200, "x".repeat(bytes)),
     }

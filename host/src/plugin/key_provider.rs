@@ -4,11 +4,9 @@
 //! Such a plugin sees what it wraps; that is what it is for. What it answers is not believed where it can be checked: sizes, characters,
 //! and that nothing it hands back in the open, or writes to its log, holds what it was given to wrap.
 
+use std::iter::once;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use wasmtime::Store;
 use zeroize::Zeroizing;
 
 use super::bindings::key_provider as wit;
@@ -16,14 +14,12 @@ use super::bindings::key_provider::exports::origan::codec::{key_provider as expo
 use super::bindings::sink::origan::codec::facts;
 use super::fault::{Fault, printable};
 use super::imports::PluginLog;
-use super::reach::{self, ConfigureError, Reaching, Recipe};
+use super::reach::{self, ConfigureError, LEAK_LEN, Pieces, Recipe};
 
 /// Longest ciphertext, in bytes: that of AWS KMS is 6,144 at the most.
 pub const CIPHERTEXT_BYTES_MAX: usize = 8 << 10;
 /// Longest name of an outside key's version, in bytes.
 pub const OUTSIDE_VERSION_LEN_MAX: usize = 256;
-/// Of the bytes that were to be wrapped, so many in a row in the open are a leak.
-const LEAK_LEN: usize = 16;
 
 /// A key provider that may go live.
 pub struct KeyProvider {
@@ -84,14 +80,16 @@ impl KeyProvider {
     /// Has `plaintext` wrapped, bound to `context`.
     pub async fn wrap(&self, plaintext: &[u8], context: &KeyContext) -> Result<Result<Wrapped, KeyError>, Fault> {
         let attributes = attributes(context);
-        let answer = self
-            .call(
-                async |provider, store| provider.call_wrap(store, plaintext, &attributes).await,
-                |_, _, text| holds(text.as_bytes(), plaintext),
-            )
-            .await?
-            .0
-            .map(|wrapped| Wrapped { ciphertext: wrapped.ciphertext, key_version: wrapped.key_version });
+        let (answer, mut store) = self
+            .recipe
+            .call(async |plugin, store| {
+                plugin.origan_codec_key_provider().call_wrap(store, plaintext, &attributes).await
+            })
+            .await;
+        let key = pieces(plaintext);
+        store.data_mut().let_lines_go("key", |text| key.stand_in(text.as_bytes()));
+        let answer =
+            answer?.map(|wrapped| Wrapped { ciphertext: wrapped.ciphertext, key_version: wrapped.key_version });
         checked(answer.map_err(KeyError::from), plaintext)
     }
 
@@ -104,38 +102,24 @@ impl KeyProvider {
         let attributes = attributes(context);
         let wrapped =
             exported::Wrapped { ciphertext: wrapped.ciphertext.clone(), key_version: wrapped.key_version.clone() };
-        let tells = |answer: Option<&Result<Vec<u8>, exported::KeyError>>, was_answered: bool, text: &str| match answer
-        {
-            Some(Ok(plaintext)) => holds(text.as_bytes(), plaintext),
-            // It may have had the key and failed after that, and then nobody here knows what a line must not tell.
-            _ => was_answered && self.is_discreet,
-        };
-        let (answer, was_answered) =
-            self.call(async |provider, store| provider.call_unwrap(store, &wrapped, &attributes).await, tells).await?;
-        let answer = answer.map(Zeroizing::new).map_err(KeyError::from);
-        Ok(answer.map_err(|error| if was_answered && self.is_discreet { error.without_words() } else { error }))
-    }
-
-    /// Lines of its log that `tells` says tell the key are not written.
-    async fn call<T>(
-        &self,
-        ask: impl AsyncFnOnce(&exported::Guest, &mut Store<Reaching>) -> wasmtime::Result<T>,
-        tells: impl Fn(Option<&T>, bool, &str) -> bool,
-    ) -> Result<(T, bool), Fault> {
-        let _at_work = self.recipe.clock.begin();
-        let mut store = self.recipe.store();
-        let calling = async {
-            let instance = self.recipe.configured(&mut store).await?;
-            reach::begin(&mut store);
-            store.data_mut().hold_lines();
-            let called = ask(instance.origan_codec_key_provider(), &mut store).await;
-            called.map_err(|error| store.data().fault(&error))
-        };
-        let outcome = tokio::time::timeout(self.recipe.limits.call_deadline, calling).await;
-        let outcome = outcome.unwrap_or_else(|_| Err(Fault::Timeout(", waiting in an import".into())));
-        let was_answered = store.data().was_answered();
-        store.data_mut().let_lines_go(|text| tells(outcome.as_ref().ok(), was_answered, text));
-        outcome.map(|answer| (answer, was_answered))
+        let (answer, mut store) = self
+            .recipe
+            .call(async |plugin, store| {
+                plugin.origan_codec_key_provider().call_unwrap(store, &wrapped, &attributes).await
+            })
+            .await;
+        let state = store.data_mut();
+        // Where it failed, it may have had the key before, and then nobody here knows what its words must not tell.
+        let could_tell = state.was_answered() && self.is_discreet;
+        match &answer {
+            Ok(Ok(plaintext)) => {
+                let key = pieces(plaintext);
+                state.let_lines_go("key", |text| key.stand_in(text.as_bytes()));
+            }
+            _ => state.let_lines_go("key", |_| could_tell),
+        }
+        let answer = answer?.map(Zeroizing::new).map_err(KeyError::from);
+        Ok(answer.map_err(|error| if could_tell { error.without_words() } else { error }))
     }
 }
 
@@ -176,6 +160,7 @@ fn attributes(context: &KeyContext) -> Vec<facts::Attribute> {
 /// What may be stored, and told: nothing of it holds what was to be wrapped.
 fn checked(answer: Result<Wrapped, KeyError>, plaintext: &[u8]) -> Result<Result<Wrapped, KeyError>, Fault> {
     let bad = |message: &str| Err(Fault::BadAnswer(message.to_owned()));
+    let key = pieces(plaintext);
     match &answer {
         Ok(Wrapped { ciphertext, key_version }) => {
             if ciphertext.is_empty() || ciphertext.len() > CIPHERTEXT_BYTES_MAX {
@@ -189,12 +174,12 @@ fn checked(answer: Result<Wrapped, KeyError>, plaintext: &[u8]) -> Result<Result
                     "a key version that is not at most {OUTSIDE_VERSION_LEN_MAX} printable characters"
                 ));
             }
-            if holds(ciphertext, plaintext) || holds(key_version.as_bytes(), plaintext) {
+            if key.stand_in(ciphertext) || key.stand_in(key_version.as_bytes()) {
                 return bad("what was to be wrapped stands in it as it was");
             }
         }
         Err(KeyError::Denied(why) | KeyError::UnknownKey(why) | KeyError::Unavailable(why)) => {
-            if holds(why.as_bytes(), plaintext) {
+            if key.stand_in(why.as_bytes()) {
                 return bad("an error that tells what was to be wrapped");
             }
         }
@@ -203,26 +188,16 @@ fn checked(answer: Result<Wrapped, KeyError>, plaintext: &[u8]) -> Result<Result
     Ok(answer)
 }
 
-/// Whether a piece of `plaintext` stands in `open`: as it is, in base64 of either alphabet at any offset, in hexadecimal of either case.
-fn holds(open: &[u8], plaintext: &[u8]) -> bool {
-    let finds = |piece: &[u8]| open.windows(piece.len()).any(|window| window == piece);
-    let lower = Zeroizing::new(open.to_ascii_lowercase());
-    plaintext.windows(LEAK_LEN).any(|piece| {
-        let hexadecimal: Zeroizing<String> = Zeroizing::new(piece.iter().map(|byte| format!("{byte:02x}")).collect());
-        // Three bytes are four characters: of 16 bytes, 15 are whole wherever the groups begin, seen over all pieces.
-        let (standard, url_safe) = (
-            Zeroizing::new(STANDARD_NO_PAD.encode(&piece[..LEAK_LEN / 3 * 3])),
-            Zeroizing::new(URL_SAFE_NO_PAD.encode(&piece[..LEAK_LEN / 3 * 3])),
-        );
-        finds(piece)
-            || finds(standard.as_bytes())
-            || finds(url_safe.as_bytes())
-            || lower.windows(hexadecimal.len()).any(|window| window == hexadecimal.as_bytes())
-    })
+/// By which a key is known again. A DEK is longer than a piece; what is shorter is none.
+fn pieces(plaintext: &[u8]) -> Pieces<'_> {
+    Pieces::of(once(plaintext), LEAK_LEN)
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD_NO_PAD;
+
     use super::*;
 
     fn wrapped(ciphertext: &[u8], key_version: &str) -> Result<Wrapped, KeyError> {

@@ -71,6 +71,16 @@ pub enum SendError {
     Protocol(String),
 }
 
+impl SendError {
+    /// Whether it lies with the server or on the way there. What was never sent, or has come and is too large, lies in what was asked for.
+    pub(super) fn is_outside(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Tls(_) | Self::Timeout | Self::Protocol(_) => true,
+            Self::NotGranted(_) | Self::InvalidRequest(_) | Self::TooLarge(_) => false,
+        }
+    }
+}
+
 /// Why lines were not written. The texts are the guest's to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the WIT's own words")]

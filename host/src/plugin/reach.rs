@@ -2,6 +2,8 @@
 //!
 //! One state and one set of imports for all such worlds: what is granted and capped is so in one place.
 
+mod leak;
+
 use std::sync::Arc;
 
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -15,6 +17,7 @@ use super::imports::{LogLevel, LogLine, PluginLog};
 use super::limits::{Limits, Meter};
 use super::outside::{HttpRequest, Outside, SendError, WriteLinesError};
 use super::wasi::EmptyWasi;
+pub(super) use leak::{LEAK_LEN, Pieces};
 
 /// Lines of one call that wait.
 const LINES_HELD_MAX: usize = 100;
@@ -28,6 +31,8 @@ pub(super) struct Reaching {
     lines_held: Option<Vec<LogLine>>,
     /// Whether a server has answered a request of this call with success.
     was_answered: bool,
+    /// Whether a request of this call has failed at the server or on the way there.
+    failed_outside: bool,
     /// Only `log` and `clock` answer during `configure`.
     configuring: bool,
     /// Ticks in which it has computed, in this call.
@@ -124,6 +129,24 @@ impl<W: World> Recipe<W> {
         }
     }
 
+    /// One call of a fresh instance, in the time that it may take; and the store that it was made in, where its lines wait.
+    pub(super) async fn call<T>(
+        &self,
+        ask: impl AsyncFnOnce(&W, &mut Store<Reaching>) -> wasmtime::Result<T>,
+    ) -> (Result<T, Fault>, Store<Reaching>) {
+        let _at_work = self.clock.begin();
+        let mut store = self.store();
+        let calling = async {
+            let instance = self.configured(&mut store).await?;
+            begin(&mut store);
+            store.data_mut().hold_lines();
+            let called = ask(&instance, &mut store).await;
+            called.map_err(|error| store.data().fault(&error))
+        };
+        let outcome = tokio::time::timeout(self.limits.call_deadline, calling).await;
+        (outcome.unwrap_or_else(|_| Err(Fault::Timeout(", waiting in an import".into()))), store)
+    }
+
     /// One in a store of its own, in the time that `configure` may take.
     pub(super) async fn fresh(&self) -> Result<(Store<Reaching>, W), ConfigureError> {
         let _at_work = self.clock.begin();
@@ -147,8 +170,17 @@ pub(super) fn linked<W: World>(component: &Component, wasi: bool) -> wasmtime::R
 
 fn store(engine: &Engine, limits: &Limits, log: Arc<PluginLog>, outside: Arc<dyn Outside>) -> Store<Reaching> {
     let meter = Meter::new(limits);
-    let (lines_held, was_answered) = (None, false);
-    let state = Reaching { meter, log, outside, lines_held, was_answered, configuring: true, ticks: 0, wasi: None };
+    let state = Reaching {
+        meter,
+        log,
+        outside,
+        lines_held: None,
+        was_answered: false,
+        failed_outside: false,
+        configuring: true,
+        ticks: 0,
+        wasi: None,
+    };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.meter);
     store.set_hostcall_fuel(limits.transfer_bytes);
@@ -186,16 +218,17 @@ impl Reaching {
     }
 
     /// From now on its lines wait.
-    pub(super) fn hold_lines(&mut self) {
+    fn hold_lines(&mut self) {
         self.lines_held = Some(Vec::new());
     }
 
-    /// Writes the lines that waited, but for those that `tell` more than they may.
-    pub(super) fn let_lines_go(&mut self, tells: impl Fn(&str) -> bool) {
+    /// Writes the lines that waited, but for those of which anything `tells` what they must not: a `what`.
+    pub(super) fn let_lines_go(&mut self, what: &str, tells: impl Fn(&str) -> bool) {
         for line in self.lines_held.take().into_iter().flatten() {
             let fields = || line.fields.iter().map(|(name, value)| (&**name, &**value));
             if tells(&line.message) || fields().any(|(name, value)| tells(name) || tells(value)) {
-                self.log.emit_fault("a line of its log is not written: it tells a key, or could", [].into_iter());
+                let message = format!("a line of its log is not written: it tells a {what}, or could");
+                self.log.emit_fault(&message, [].into_iter());
             } else {
                 self.log.emit(line.level, &line.message, fields());
             }
@@ -205,6 +238,11 @@ impl Reaching {
     /// Whether a server has answered it with success: from then on it may know what nobody else does.
     pub(super) fn was_answered(&self) -> bool {
         self.was_answered
+    }
+
+    /// Whether a request has failed at the server or on the way there: no connection, no whole answer in time, 429, 5xx.
+    pub(super) fn failed_outside(&self) -> bool {
+        self.failed_outside
     }
 
     /// Bytes of all its memories.
@@ -261,6 +299,10 @@ impl http::Host for Reaching {
         let http::Request { method, url, headers, body, credential } = request;
         let headers = headers.into_iter().map(|header| (header.name, header.value)).collect();
         let outcome = self.outside.send(HttpRequest { method, url, headers, body, credential }).await;
+        self.failed_outside |= match &outcome {
+            Ok(response) => response.status == 429 || response.status >= 500,
+            Err(error) => error.is_outside(),
+        };
         let response = outcome.map_err(|error| match error {
             SendError::NotGranted(why) => http::SendError::NotGranted(why),
             SendError::InvalidRequest(why) => http::SendError::InvalidRequest(why),
@@ -284,29 +326,81 @@ impl wasmtime_wasi::WasiView for Reaching {
 
 #[cfg(test)]
 mod tests {
-    use super::super::outside::Granted;
+    use super::super::outside::{Answering, Granted, HttpResponse};
     use super::*;
+
+    /// Answers every request with the same.
+    struct Says(Result<u16, SendError>);
+
+    impl Outside for Says {
+        fn send(&self, _request: HttpRequest) -> Answering<'_, Result<HttpResponse, SendError>> {
+            let answer = |status| HttpResponse { status, headers: Vec::new(), body: Vec::new() };
+            Box::pin(async move { self.0.clone().map(answer) })
+        }
+
+        fn write_lines(&self, _output: String, _lines: Vec<String>) -> Answering<'_, Result<(), WriteLinesError>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn now_ms(&self) -> u64 {
+            0
+        }
+    }
+
+    fn state(log: Arc<PluginLog>, outside: Arc<dyn Outside>) -> Reaching {
+        Reaching {
+            meter: Meter::new(&Limits::key_provider()),
+            log,
+            outside,
+            lines_held: None,
+            was_answered: false,
+            failed_outside: false,
+            configuring: false,
+            ticks: 0,
+            wasi: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_fails_at_the_server_or_on_the_way_there_is_told_from_what_is_never_sent() {
+        let why = || "why".to_owned();
+        for (says, was_answered, failed_outside) in [
+            (Ok(200), true, false),
+            (Ok(307), false, false),
+            (Ok(403), false, false),
+            (Ok(405), false, false),
+            (Ok(429), false, true),
+            (Ok(500), false, true),
+            (Ok(503), false, true),
+            (Err(SendError::NotGranted(why())), false, false),
+            (Err(SendError::InvalidRequest(why())), false, false),
+            (Err(SendError::TooLarge(1)), false, false),
+            (Err(SendError::Connect(why())), false, true),
+            (Err(SendError::Tls(why())), false, true),
+            (Err(SendError::Timeout), false, true),
+            (Err(SendError::Protocol(why())), false, true),
+        ] {
+            let mut state = state(PluginLog::kept("secrets"), Arc::new(Says(says.clone())));
+            for _ in 0..2 {
+                let (url, headers, body) = ("https://a.test/".to_owned(), Vec::new(), Vec::new());
+                let request = http::Request { method: "GET".to_owned(), url, headers, body, credential: None };
+                drop(http::Host::send(&mut state, request).await);
+            }
+            assert_eq!((state.was_answered(), state.failed_outside()), (was_answered, failed_outside), "{says:?}");
+        }
+    }
 
     #[test]
     fn lines_that_wait_are_written_but_for_those_that_tell() {
         let log = PluginLog::kept("keys");
-        let mut state = Reaching {
-            meter: Meter::new(&Limits::key_provider()),
-            log: log.clone(),
-            outside: Arc::new(Granted::default()),
-            lines_held: None,
-            was_answered: false,
-            configuring: false,
-            ticks: 0,
-            wasi: None,
-        };
+        let mut state = state(log.clone(), Arc::new(Granted::default()));
         let field = |value: &str| log::Attribute { name: "field".into(), value: value.into() };
         state.hold_lines();
         for (message, value) in [("one", "a"), ("the key", "a"), ("two", "the key"), ("three", "b")] {
             log::Host::emit(&mut state, log::Level::Info, message.into(), vec![field(value)]);
         }
         assert_eq!(log.take(), []);
-        state.let_lines_go(|text| text.contains("key"));
+        state.let_lines_go("key", |text| text.contains("key"));
         let said: Vec<String> = log.take().into_iter().map(|line| line.message).collect();
         let kept_back = "a line of its log is not written: it tells a key, or could";
         assert_eq!(said, ["one", kept_back, kept_back, "three"]);

@@ -2,6 +2,9 @@
 //!
 //! `configure` runs each time, within the call: it takes microseconds where the network takes milliseconds, so a snapshot would save
 //! nothing that anybody could measure.
+//!
+//! Such a plugin has the secrets that it finds; the record, the log and whoever reads them must not. So what it says in the open, a version,
+//! an error, a line of its log, is searched for the values that it answers.
 
 use std::time::Duration;
 
@@ -13,7 +16,7 @@ use super::bindings::secret_provider::exports::origan::codec::{
 };
 use super::fault::{Fault, printable};
 use super::imports::PluginLog;
-use super::reach::{self, ConfigureError, Recipe};
+use super::reach::{self, ConfigureError, Pieces, Recipe};
 
 pub use wit::exports::origan::codec::secret_provider::Reference as SecretReference;
 
@@ -21,9 +24,15 @@ pub use wit::exports::origan::codec::secret_provider::Reference as SecretReferen
 pub const SECRET_BYTES_MAX: usize = 1 << 20;
 /// Longest version of a secret, in bytes.
 pub const SECRET_VERSION_LEN_MAX: usize = 128;
+/// Shorter values are looked for nowhere: `1`, `yes` and the like are in whatever a plugin says, and nobody's secret.
+const VALUE_LEN_MIN: usize = 4;
 
 /// A secret provider that may go live.
-pub struct SecretProvider(Recipe<wit::SecretProviderPlugin>);
+pub struct SecretProvider {
+    recipe: Recipe<wit::SecretProviderPlugin>,
+    /// Whether the plugin's lines are kept back where they could tell a secret that only it knows.
+    is_discreet: bool,
+}
 
 /// A secret as it was found. Has no `Debug` and no `Clone`; wiped when dropped.
 pub struct ResolvedSecret {
@@ -50,6 +59,9 @@ pub enum ResolveError {
     Unavailable(String),
 }
 
+/// What came of each reference.
+type Answers = Vec<Result<ResolvedSecret, ResolveError>>;
+
 impl SecretReference {
     /// Of a variable's `ref`: a path, and behind the first `#` the field.
     pub fn parse(text: &str, version: Option<&str>) -> Self {
@@ -62,38 +74,73 @@ impl SecretProvider {
     /// Once it has taken its settings.
     pub(super) async fn new(recipe: Recipe<wit::SecretProviderPlugin>) -> Result<Self, ConfigureError> {
         recipe.fresh().await?;
-        Ok(Self(recipe))
+        Ok(Self { recipe, is_discreet: true })
+    }
+
+    /// One that is heard where it fails: for cases, whose secrets are made up.
+    pub(super) fn outspoken(self) -> Self {
+        Self { is_discreet: false, ..self }
     }
 
     /// Its lines in the log.
     pub fn log(&self) -> &PluginLog {
-        &self.0.log
+        &self.recipe.log
     }
 
     /// How long one call may take.
     pub fn deadline(&self) -> Duration {
-        self.0.limits.call_deadline
+        self.recipe.limits.call_deadline
     }
 
     /// One result for each reference, in order. Anything else that comes of it is a fault, and then none of them is answered.
-    pub async fn resolve(
-        &self,
-        references: &[SecretReference],
-    ) -> Result<Vec<Result<ResolvedSecret, ResolveError>>, Fault> {
-        let _at_work = self.0.clock.begin();
-        let mut store = self.0.store();
-        let calling = async {
-            let instance = self.0.configured(&mut store).await?;
-            reach::begin(&mut store);
-            let provider = instance.origan_codec_secret_provider();
-            let called = provider.call_resolve(&mut store, references).await;
-            called.map_err(|error| store.data().fault(&error))
-        };
-        let outcome = tokio::time::timeout(self.0.limits.call_deadline, calling).await;
-        let answers = outcome.unwrap_or_else(|_| Err(Fault::Timeout(", waiting in an import".into())))?;
+    pub async fn resolve(&self, references: &[SecretReference]) -> Result<Answers, Fault> {
+        self.resolve_and_tell(references).await.map(|(answers, _)| answers)
+    }
+
+    /// The same; and whether a request of this call failed at the server or on the way there: no connection, no whole answer in time,
+    /// 429, 5xx. If none did, it does not lie in the backend that there is no secret.
+    pub async fn resolve_and_tell(&self, references: &[SecretReference]) -> Result<(Answers, bool), Fault> {
+        let (answers, mut store) = self
+            .recipe
+            .call(async |plugin, store| plugin.origan_codec_secret_provider().call_resolve(store, references).await)
+            .await;
         // Whatever becomes of the rest, these bytes are wiped.
-        let answers: Vec<_> = answers.into_iter().map(held).collect();
-        checked(answers, references.len())
+        let answers = answers.map(|answers| answers.into_iter().map(held).collect::<Answers>());
+        let state = store.data_mut();
+        match &answers {
+            Ok(answers) => {
+                let found = pieces(answers);
+                state.let_lines_go("secret", |text| found.stand_in(text.as_bytes()));
+            }
+            // It may have had secrets before, and then nobody here knows what a line must not tell.
+            Err(_) => {
+                let could_tell = state.was_answered() && self.is_discreet;
+                state.let_lines_go("secret", |_| could_tell);
+            }
+        }
+        let failed_outside = state.failed_outside();
+        Ok((checked(answers?, references.len())?, failed_outside))
+    }
+}
+
+impl ResolveError {
+    /// What the plugin says of it.
+    fn words(&self) -> &str {
+        match self {
+            Self::Denied(why) | Self::InvalidReference(why) | Self::Unavailable(why) => why,
+            Self::NotFound | Self::Retry(_) => "",
+        }
+    }
+
+    /// The same without that.
+    fn without_words(self) -> Self {
+        let kept_back = || "what the plugin says of it is kept back: it tells a secret of the same answer".to_owned();
+        match self {
+            Self::Denied(_) => Self::Denied(kept_back()),
+            Self::InvalidReference(_) => Self::InvalidReference(kept_back()),
+            Self::Unavailable(_) => Self::Unavailable(kept_back()),
+            Self::NotFound | Self::Retry(_) => self,
+        }
     }
 }
 
@@ -115,13 +162,19 @@ fn held(answer: Result<exported::Secret, exported::ResolveError>) -> Result<Reso
 }
 
 /// One bad answer spoils all of them: who miscounts once has the others in the wrong places too.
-fn checked(
-    answers: Vec<Result<ResolvedSecret, ResolveError>>,
-    asked: usize,
-) -> Result<Vec<Result<ResolvedSecret, ResolveError>>, Fault> {
+fn checked(answers: Answers, asked: usize) -> Result<Answers, Fault> {
     if answers.len() != asked {
         return Err(Fault::BadAnswer(format!("{} results to {asked} references", answers.len())));
     }
+    let tell = told(&answers)?;
+    let hushed = |error: ResolveError, tells| if tells { error.without_words() } else { error };
+    Ok(answers.into_iter().zip(tell).map(|(answer, tells)| answer.map_err(|error| hushed(error, tells))).collect())
+}
+
+/// Of each answer whether its words tell a secret, if all of them can be taken. Nobody can say which version it is in place of a plugin whose
+/// version tells one. Of an error more is known than its words, and a value such as `production` stands in many an honest one.
+fn told(answers: &[Result<ResolvedSecret, ResolveError>]) -> Result<Vec<bool>, Fault> {
+    let found = pieces(answers);
     for secret in answers.iter().flatten() {
         if secret.value.len() > SECRET_BYTES_MAX {
             let message = format!("a secret of {} bytes; at most {SECRET_BYTES_MAX} are taken", secret.value.len());
@@ -131,16 +184,29 @@ fn checked(
             let message = format!("a version that is not at most {SECRET_VERSION_LEN_MAX} printable characters");
             return Err(Fault::BadAnswer(message));
         }
+        if found.stand_in(secret.version.as_bytes()) {
+            return Err(Fault::BadAnswer("a version that tells a secret".to_owned()));
+        }
     }
-    Ok(answers)
+    let tells = |error: &ResolveError| found.stand_in(error.words().as_bytes());
+    Ok(answers.iter().map(|answer| answer.as_ref().is_err_and(tells)).collect())
+}
+
+/// By which the values of all `answers` are known again.
+fn pieces(answers: &[Result<ResolvedSecret, ResolveError>]) -> Pieces<'_> {
+    Pieces::of(answers.iter().flatten().map(|secret| secret.value.as_slice()), VALUE_LEN_MIN)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn found(value: &[u8], version: &str) -> Result<ResolvedSecret, ResolveError> {
+        Ok(ResolvedSecret { value: Zeroizing::new(value.to_vec()), version: version.into(), keep: None })
+    }
+
     fn secret(len: usize, version: &str) -> Result<ResolvedSecret, ResolveError> {
-        Ok(ResolvedSecret { value: Zeroizing::new(vec![b'x'; len]), version: version.into(), keep: None })
+        found(&vec![b'x'; len], version)
     }
 
     #[test]
@@ -160,6 +226,61 @@ mod tests {
             ("a version that is not ASCII", vec![secret(1, "é")], 1),
         ] {
             assert!(matches!(checked(answers, asked), Err(Fault::BadAnswer(_))), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_version_that_tells_any_value_of_the_answer_is_a_bad_answer() {
+        for (what, value, version) in [
+            ("none at all", "", ""),
+            ("what is nobody's secret", "yes", "yes"),
+            ("a number", "1", "1"),
+            ("a port, by chance in a UUID", "5432", "11111111-5432-4111-8111-115432111111"),
+            ("a number of another kind", "1024", "10240"),
+            ("the beginning of a short one", "hunter2", "hunter"),
+        ] {
+            assert!(checked(vec![found(value.as_bytes(), version)], 1).is_ok(), "{what}");
+        }
+        for (what, value, version) in [
+            ("a short one", "1024", "1024"),
+            ("a short one in a frame", "hunter2", "v1:hunter2"),
+            ("a longer one", "hunter2-and-more", "hunter2-and-more"),
+            ("within a word", "hunter2!", "xhunter2!x"),
+            ("in base64", "hunter2-and-more", "v1:aHVudGVyMi1hbmQtbW9yZQ"),
+            ("in hexadecimal", "hunter2!", "68756E7465723221"),
+            ("a part of a long one", "postgres://shop:hunter2@db/shop", "shop:hunter2@db/"),
+        ] {
+            for answers in [
+                vec![found(value.as_bytes(), version), found(b"", "1")],
+                vec![found(b"", version), Err(ResolveError::NotFound), found(value.as_bytes(), "1")],
+            ] {
+                let asked = answers.len();
+                let fault = checked(answers, asked).err();
+                let is_told = matches!(&fault, Some(Fault::BadAnswer(why)) if why.contains("tells a secret"));
+                assert!(is_told, "{what}: {fault:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_that_tell_a_value_are_kept_back_and_all_others_are_heard() {
+        let errors: [fn(String) -> ResolveError; 3] =
+            [ResolveError::Denied, ResolveError::InvalidReference, ResolveError::Unavailable];
+        for error in errors {
+            for (words, are_heard) in [
+                ("permission denied", true),
+                ("hunter2 is not a field", false),
+                ("cannot read {\"password\":\"hunter2\"}", false),
+            ] {
+                let answers = vec![found(b"hunter2", "1"), Err(error(words.to_owned())), Err(ResolveError::NotFound)];
+                let answers = checked(answers, 3).expect("the others are answered");
+                assert!(matches!(&answers[0], Ok(secret) if secret.value.as_slice() == b"hunter2"));
+                let told = answers[1].as_ref().err().expect("an error");
+                assert_eq!(*told == error(words.to_owned()), are_heard, "{told:?}");
+                assert!(!told.words().contains("hunter2"), "{told:?}");
+                assert_eq!(std::mem::discriminant(told), std::mem::discriminant(&error(String::new())));
+                assert_eq!(answers[2].as_ref().err(), Some(&ResolveError::NotFound));
+            }
         }
     }
 }

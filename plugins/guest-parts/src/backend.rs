@@ -25,7 +25,24 @@ pub struct Answer {
 
 /// There is no answer, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoAnswer(pub String);
+pub enum NoAnswer {
+    /// The host sends no such request, for what it is: its URL, a header, a place where the credential must not be used.
+    InvalidRequest(String),
+    /// The host would, and the operator has not granted it.
+    NotGranted(String),
+    /// It was to be sent, and no whole answer came back.
+    Failed(String),
+}
+
+impl NoAnswer {
+    /// For the operator.
+    pub fn why(self) -> String {
+        match self {
+            Self::InvalidRequest(why) => format!("no request: {why}"),
+            Self::NotGranted(why) | Self::Failed(why) => why,
+        }
+    }
+}
 
 /// The backend and the clock.
 pub trait Backend {

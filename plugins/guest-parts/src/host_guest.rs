@@ -29,6 +29,8 @@ macro_rules! provider_host {
                 &mut self,
                 request: $crate::backend::Request,
             ) -> Result<$crate::backend::Answer, $crate::backend::NoAnswer> {
+                use $crate::backend::NoAnswer;
+
                 let headers = request.headers.into_iter();
                 let request = http::Request {
                     method: request.method.to_owned(),
@@ -37,16 +39,16 @@ macro_rules! provider_host {
                     body: request.body,
                     credential: self.credential.clone(),
                 };
-                let response = http::send(&request).map_err(|error| {
-                    $crate::backend::NoAnswer(match error {
-                        http::SendError::NotGranted(why) => why,
-                        http::SendError::InvalidRequest(why) => format!("no request: {why}"),
-                        http::SendError::Connect(why) => format!("no connection: {why}"),
-                        http::SendError::Tls(why) => format!("no TLS: {why}"),
-                        http::SendError::Timeout => "no whole answer in time".to_owned(),
-                        http::SendError::TooLarge(limit) => format!("an answer of more than {limit} bytes"),
-                        http::SendError::Protocol(why) => format!("not HTTP: {why}"),
-                    })
+                let response = http::send(&request).map_err(|error| match error {
+                    http::SendError::InvalidRequest(why) => NoAnswer::InvalidRequest(why),
+                    http::SendError::NotGranted(why) => NoAnswer::NotGranted(why),
+                    http::SendError::Connect(why) => NoAnswer::Failed(format!("no connection: {why}")),
+                    http::SendError::Tls(why) => NoAnswer::Failed(format!("no TLS: {why}")),
+                    http::SendError::Timeout => NoAnswer::Failed("no whole answer in time".to_owned()),
+                    http::SendError::TooLarge(limit) => {
+                        NoAnswer::Failed(format!("an answer of more than {limit} bytes"))
+                    }
+                    http::SendError::Protocol(why) => NoAnswer::Failed(format!("not HTTP: {why}")),
                 })?;
                 let mut headers = response.headers.into_iter();
                 let retry_after = headers.find(|header| header.name == "retry-after").map(|header| header.value);

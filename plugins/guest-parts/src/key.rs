@@ -77,8 +77,9 @@ impl Context {
 }
 
 impl From<NoAnswer> for KeyError {
-    fn from(NoAnswer(why): NoAnswer) -> Self {
-        Self::Unavailable(why)
+    /// Whatever it is: what is asked, and where, is the operator's.
+    fn from(no_answer: NoAnswer) -> Self {
+        Self::Unavailable(no_answer.why())
     }
 }
 

@@ -49,8 +49,13 @@ pub enum ResolveError {
 }
 
 impl From<NoAnswer> for ResolveError {
-    fn from(NoAnswer(why): NoAnswer) -> Self {
-        Self::Unavailable(why)
+    /// Where the reference is a part of the URL: what the host does not send is no reference then. A grant is the operator's to give,
+    /// whatever is asked for.
+    fn from(no_answer: NoAnswer) -> Self {
+        match no_answer {
+            NoAnswer::InvalidRequest(_) => Self::InvalidReference(no_answer.why()),
+            NoAnswer::NotGranted(_) | NoAnswer::Failed(_) => Self::Unavailable(no_answer.why()),
+        }
     }
 }
 
@@ -156,6 +161,18 @@ mod tests {
         let references = [reference("b"), reference("a"), reference("b")];
         let groups = grouped(&references, |reference| reference.path.clone());
         assert_eq!(groups, [("b".to_owned(), vec![0, 2]), ("a".to_owned(), vec![1])]);
+    }
+
+    #[test]
+    fn what_the_host_does_not_send_is_no_reference_and_everything_else_is_not_there_now() {
+        let why = || "why".to_owned();
+        for (no_answer, error) in [
+            (NoAnswer::InvalidRequest(why()), ResolveError::InvalidReference("no request: why".to_owned())),
+            (NoAnswer::NotGranted(why()), ResolveError::Unavailable(why())),
+            (NoAnswer::Failed(why()), ResolveError::Unavailable(why())),
+        ] {
+            assert_eq!(ResolveError::from(no_answer), error);
+        }
     }
 
     #[test]

@@ -117,7 +117,8 @@ fn call(settings: &Settings, manager: &mut impl Backend, what: &str, body: &Valu
         ("x-amz-target", format!("secretsmanager.{what}")),
     ];
     let request = Request { method: "POST", url: settings.url.clone(), headers, body: body.to_string().into_bytes() };
-    let answer = manager.send(request)?;
+    // References are in the body alone: what the host does not send is the operator's to mend.
+    let answer = manager.send(request).map_err(|no_answer| ResolveError::Unavailable(no_answer.why()))?;
     if answer.status != 200 {
         return Err(failure(&answer, manager.now_ms()));
     }
@@ -150,7 +151,36 @@ fn is_id(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use guest_parts::backend::NoAnswer;
+    use guest_parts::secret::Answer;
+
     use super::*;
+    use crate::settings;
+
+    /// A host that sends nothing.
+    struct Refusing;
+
+    impl Backend for Refusing {
+        fn send(&mut self, _request: Request) -> Result<Answer, NoAnswer> {
+            Err(NoAnswer::InvalidRequest("as the test says".to_owned()))
+        }
+
+        fn now_ms(&mut self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn what_the_host_does_not_send_is_not_the_references_fault() {
+        let settings = settings::parse(r#"{"region": "eu-central-1"}"#).expect("good");
+        let reference = |version: Option<&str>| Reference {
+            path: "app/db".to_owned(),
+            field: None,
+            version: version.map(str::to_owned),
+        };
+        let found = resolve(&settings, &mut Refusing, &[reference(None), reference(Some("AWSPREVIOUS"))]);
+        assert!(found.iter().all(|found| matches!(found, Err(ResolveError::Unavailable(_)))));
+    }
 
     #[test]
     fn an_answer_is_of_the_secret_that_was_asked_for_and_no_other() {

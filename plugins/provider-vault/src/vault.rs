@@ -74,6 +74,9 @@ fn is_versioned(settings: &Settings, path: &str) -> Result<bool, ResolveError> {
     if path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
         return Err(invalid("a path is segments with one slash between each, none of them . or .."));
     }
+    if is_of_the_host(path) {
+        return Err(invalid("what is below auth/, or below auth/token anywhere, is the host's to ask of Vault"));
+    }
     let is_below = |mount: &String| path.strip_prefix(mount.as_str()).is_some_and(|rest| rest.starts_with('/'));
     if settings.unversioned_mounts.iter().any(is_below) {
         return Ok(false);
@@ -84,6 +87,14 @@ fn is_versioned(settings: &Settings, path: &str) -> Result<bool, ResolveError> {
     } else {
         Err(invalid("a path of KV 2 is <mount>/data/<path>; of KV 1, unversioned_mounts must list its mount"))
     }
+}
+
+/// Whether logins or tokens are had there. The host lends its token for no such request, in whatever case it is written and whatever
+/// namespace may stand in front: who wrote the reference is told, and nobody is asked.
+fn is_of_the_host(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    let segments: Vec<&str> = path.split('/').collect();
+    segments.first() == Some(&"auth") || segments.windows(2).any(|pair| pair == ["auth", "token"])
 }
 
 fn url(settings: &Settings, path: &str, version: Option<&str>, is_versioned: bool) -> Result<String, ResolveError> {
@@ -155,8 +166,23 @@ fn said(answer: &Answer) -> String {
 
 #[cfg(test)]
 mod tests {
+    use guest_parts::backend::NoAnswer;
+
     use super::*;
     use crate::settings;
+
+    /// A host that sends nothing, and says why.
+    struct Refusing(NoAnswer);
+
+    impl Backend for Refusing {
+        fn send(&mut self, _request: Request) -> Result<Answer, NoAnswer> {
+            Err(self.0.clone())
+        }
+
+        fn now_ms(&mut self) -> u64 {
+            0
+        }
+    }
 
     fn settings(rest: &str) -> Settings {
         settings::parse(&format!(r#"{{"url": "https://v.test", "unversioned_mounts": ["kv", "a/b"]{rest}}}"#))
@@ -171,6 +197,9 @@ mod tests {
         assert_eq!(of("secret/data/app", Some("7")).as_deref(), Ok("https://v.test/v1/secret/data/app?version=7"));
         assert_eq!(of("kv/app", None).as_deref(), Ok("https://v.test/v1/kv/app"));
         assert_eq!(of("a/b/data/app", None).as_deref(), Ok("https://v.test/v1/a/b/data/app"));
+        for path in ["secret/data/auth", "secret/data/auth/app", "secret/data/token/auth", "secret/data/oauth/token"] {
+            assert_eq!(of(path, None), Ok(format!("https://v.test/v1/{path}")));
+        }
         for path in [
             "",
             "/",
@@ -185,6 +214,12 @@ mod tests {
             "kv/",
             "kvx/app",
             "a/bc/app",
+            "auth/approle/data/login",
+            "AUTH/token/data/create",
+            "secret/data/shop/auth/token/1",
+            "secret/data/Auth/TOKEN",
+            "kv/auth/token",
+            "team/auth/token/data/create",
         ] {
             assert!(matches!(of(path, None), Err(ResolveError::InvalidReference(_))), "{path}");
         }
@@ -192,6 +227,19 @@ mod tests {
             assert!(of("secret/data/app", Some(version)).is_err(), "{version}");
         }
         assert!(of("kv/app", Some("1")).is_err());
+    }
+
+    #[test]
+    fn what_the_host_does_not_send_is_no_reference_and_what_is_not_granted_is_the_operators() {
+        let reference = Reference { path: "secret/data/app".into(), field: None, version: None };
+        let of = |no_answer: NoAnswer| {
+            let found = resolve(&settings(""), &mut Refusing(no_answer), std::slice::from_ref(&reference));
+            found.into_iter().next().and_then(Result::err)
+        };
+        let why = || "why".to_owned();
+        assert!(matches!(of(NoAnswer::InvalidRequest(why())), Some(ResolveError::InvalidReference(_))));
+        assert_eq!(of(NoAnswer::NotGranted(why())), Some(ResolveError::Unavailable(why())));
+        assert_eq!(of(NoAnswer::Failed(why())), Some(ResolveError::Unavailable(why())));
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Cases {
         let recipe = engines.recipe(candidate, pre.clone(), script.clone(), &self.settings_of(case));
         let made = SecretProvider::new(recipe).await;
         let plugin = match made.map_err(AdmissionError::from) {
-            Ok(plugin) => plugin,
+            Ok(plugin) => plugin.outspoken(),
             Err(AdmissionError::Settings(problems)) => return Ok(case.complaints_of_problems(&problems)),
             Err(error) => return Err(error),
         };
