@@ -22,7 +22,7 @@ pub use debt::{Debt, Group, Ledger};
 pub use postgres::PostgresStore;
 pub use replica::{Heard, Replica};
 pub use sqlite::SqliteStore;
-pub use whole::{Access, KeptCanary, KeptRow, WholeStore};
+pub use whole::{Access, KeptCanary, KeptRow, Remains, WholeStore, rows_at};
 
 use crate::names::{KeyVersion, ProjectId};
 
@@ -188,8 +188,15 @@ pub trait DekStore: Ledger {
     /// Adds `row` unless it clashes with another: by version, by primary, by encrypted DEK or by fingerprint. True if it was added.
     async fn insert(&self, row: &DekRow) -> Result<bool, StoreError>;
 
-    /// Leases `count` encryptions of a DEK; answers how many are leased in all, or none if that would go beyond the cap.
-    async fn lease(&self, project_id: &ProjectId, version: KeyVersion, count: u64) -> Result<Option<u64>, StoreError>;
+    /// Leases `count` encryptions of the DEK with this fingerprint; answers how many are leased in all, or none if that would go beyond the cap,
+    /// or the version is not that DEK's any more, not under that KEK, or not primary.
+    async fn lease(
+        &self,
+        project_id: &ProjectId,
+        version: KeyVersion,
+        fingerprint: &Tag,
+        count: u64,
+    ) -> Result<Option<u64>, StoreError>;
 
     /// All canaries.
     async fn canaries(&self) -> Result<Vec<Canary>, StoreError>;

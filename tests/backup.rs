@@ -2,7 +2,9 @@
 
 mod files;
 mod interrupted;
+mod mended;
 mod newer;
+mod replaced;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;

@@ -113,13 +113,22 @@ async fn leases_add_up_and_end_at_the_cap() {
         let store = &fixture.store;
         let row = fixture.row("shop", 1, DekState::Primary);
         store.insert(&row).await.expect("inserted");
-        let lease = async |count| store.lease(&row.project_id, KeyVersion::FIRST, count).await.expect("answers");
+        let of = async |fingerprint, count| {
+            store.lease(&row.project_id, KeyVersion::FIRST, fingerprint, count).await.expect("answers")
+        };
+        let lease = async |count| of(&row.fingerprint, count).await;
         assert_eq!(lease(64).await, Some(64));
         assert_eq!(lease(36).await, Some(100));
         assert_eq!(lease(ENCRYPTIONS_MAX - 99).await, None);
         assert_eq!(lease(ENCRYPTIONS_MAX - 100).await, Some(ENCRYPTIONS_MAX));
         assert_eq!(lease(1).await, None);
-        assert_eq!(store.lease(&project("nobody"), KeyVersion::FIRST, 1).await.expect("answers"), None);
+        let nobodys = store.lease(&project("nobody"), KeyVersion::FIRST, &row.fingerprint, 1).await;
+        assert_eq!(nobodys.expect("answers"), None);
+        // Another DEK that has taken its place counts for itself.
+        let row = fixture.row("shop-2", 1, DekState::Primary);
+        store.insert(&row).await.expect("inserted");
+        let other = store.lease(&row.project_id, KeyVersion::FIRST, &[7; 32], 1).await;
+        assert_eq!(other.expect("answers"), None);
     }
 }
 
@@ -129,8 +138,8 @@ async fn leases_taken_at_once_never_overlap() {
         let row = fixture.row("shop", 1, DekState::Primary);
         fixture.store.insert(&row).await.expect("inserted");
         let leases = (0..40).map(|_| {
-            let (store, project) = (fixture.store.clone(), row.project_id.clone());
-            tokio::spawn(async move { store.lease(&project, KeyVersion::FIRST, 5).await })
+            let (store, row) = (fixture.store.clone(), row.clone());
+            tokio::spawn(async move { store.lease(&row.project_id, KeyVersion::FIRST, &row.fingerprint, 5).await })
         });
         let mut totals = HashSet::new();
         for lease in leases.collect::<Vec<_>>() {

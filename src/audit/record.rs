@@ -160,6 +160,9 @@ pub struct BackupNote {
     /// Those that are about to take the place of older ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub brought_forward: Option<u64>,
+    /// Those that are about to take the place of corrupt ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mended: Option<u64>,
 }
 
 /// What is worth saying of a DEK.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use origan_codec_host::crypto::KeyRing;
 
@@ -19,7 +19,7 @@ use crate::audit::record::{BackupNote, Record};
 use crate::audit::{Journal, Outcome};
 use crate::clock::rfc3339;
 use crate::config::Config;
-use crate::keys::{self, Faults, KekSource, VerifiedBackup, back_up};
+use crate::keys::{self, BackupError, Faults, KekSource, VerifiedBackup, back_up};
 use crate::store::backup::{BackupHeader, BackupReader, BackupWriter, Part};
 use crate::store::{Access, Canary, DekStore, KeptCanary, RowPlace, WholeStore};
 
@@ -71,7 +71,8 @@ pub(super) async fn backup(command: Backup, setting: Setting) -> anyhow::Result<
     if let Some(journal) = journal_of_a_backup(&mut config, command.audit_dir, &ring)? {
         let created = header.created_at.clone();
         let mut record = Record::of_command("STORE_BACKUP", "backup");
-        record.backup = Some(Box::new(BackupNote { created, sha256: None, rows, added: None, brought_forward: None }));
+        let note = BackupNote { created, sha256: None, rows, added: None, brought_forward: None, mended: None };
+        record.backup = Some(Box::new(note));
         record.end(Outcome::Allowed, None);
         let recorded = journal.append(&record).await;
         journal.close().await;
@@ -126,7 +127,7 @@ pub(super) async fn restore(command: Restore, setting: Setting) -> anyhow::Resul
             kek.of(&in_store).await.with_context(named)?;
             // The store's own come first. Of KEKs that are new to it, the backup has what it takes.
             let in_both: Vec<Canary> =
-                in_store.into_iter().chain(in_file.into_iter().map(|kept| kept.canary)).collect();
+                in_store.into_iter().chain(in_file.iter().map(|kept| kept.canary.clone())).collect();
             kek.of(&in_both).await.with_context(named)?
         }
     };
@@ -143,7 +144,39 @@ pub(super) async fn restore(command: Restore, setting: Setting) -> anyhow::Resul
     if let Some(journal) = journal {
         journal.close().await;
     }
+    let outcome = match outcome {
+        Err(error) => Err(or_begun_anew(error, store.as_deref(), &kek, &in_file).await),
+        done => done,
+    };
     outcome.with_context(named)
+}
+
+/// What it means that a KEK of the backup is missing, and the one at hand opens its canary: it is outside, and the store has another service key
+/// for it. That key is a service's by now, which would go on under it, and its journal's; so it is not taken away behind their backs.
+async fn or_begun_anew(
+    error: anyhow::Error,
+    store: Option<&dyn DekStore>,
+    kek: &KekSource,
+    in_file: &[KeptCanary],
+) -> anyhow::Error {
+    let missing = match error.downcast_ref::<BackupError>() {
+        Some(BackupError::OtherKek { theirs, .. }) => theirs.to_string(),
+        Some(BackupError::UnknownKek { kek_id, .. }) => kek_id.clone(),
+        Some(_) | None => return error,
+    };
+    let opens = ring_of(kek, in_file).await.is_ok_and(|ring| ring.kek_ids().any(|id| id.to_string() == missing));
+    let Some(store) = store.filter(|_| opens) else { return error };
+    let Ok(rows) = store.rows_by_kek().await else { return error };
+    let begun = format!(
+        "the KEK is the right one, but the store has another service key for it than the backup (KEK {missing}): a service was begun on it"
+    );
+    match rows.is_empty() {
+        false => anyhow!("{begun}, and has made DEKs; restore into an empty store"),
+        true => anyhow!(
+            "{begun}, and has made no DEK yet; end every service on this store, put their journals aside, take its service key away \
+             (DELETE FROM kek_canary), and run it again"
+        ),
+    }
 }
 
 async fn restore_into(
@@ -175,9 +208,14 @@ async fn restore_into(
     let is_refused = restored.refused.count > 0;
     if let Some(journal) = journal {
         let mut record = Record::of_command("STORE_RESTORE", "restore");
-        let (added, brought_forward) = (Some(restored.added), Some(restored.brought_forward));
-        record.backup =
-            Some(Box::new(BackupNote { created, sha256: Some(sha256.clone()), rows, added, brought_forward }));
+        record.backup = Some(Box::new(BackupNote {
+            created,
+            sha256: Some(sha256.clone()),
+            rows,
+            added: Some(restored.added),
+            brought_forward: Some(restored.brought_forward),
+            mended: Some(restored.mended.count),
+        }));
         match is_refused {
             true => record.end(Outcome::Failed, Some("store_newer")),
             false => record.end(Outcome::Allowed, None),
@@ -194,9 +232,11 @@ async fn restore_into(
         let committed = whole.commit().await;
         committed.context("it is not known whether it has happened; run it again, which does no harm")?;
     }
-    let would = if command.dry_run { "would be " } else { "" };
+    let (would, mended) = if command.dry_run { ("would be ", "WOULD BE MENDED") } else { ("", "MENDED") };
+    print!("{}", lines(&restored.mended, mended));
     println!("{} DEKs and {} canaries {would}added", restored.added, restored.canaries);
     println!("{} DEKs {would}brought forward", restored.brought_forward);
+    println!("{} DEKs {would}mended", restored.mended.count);
     println!("{} DEKs were here already", restored.same);
     println!("SHA-256 {sha256}");
     Ok(ExitCode::SUCCESS)

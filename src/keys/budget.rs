@@ -17,7 +17,7 @@ const BLOCK_MAX: u64 = 65_536;
 /// What is left of the leased block.
 pub(super) struct EncryptionBudget {
     left: AtomicU64,
-    /// None: nothing is leased any more, for the DEK is not primary. It never is again.
+    /// None: nothing is leased any more, for the DEK's row is not what it was. It never is again.
     next_block: Mutex<Option<u64>>,
 }
 
@@ -26,7 +26,8 @@ impl EncryptionBudget {
         Self { left: AtomicU64::new(0), next_block: Mutex::new(Some(BLOCK_MIN)) }
     }
 
-    /// Counts `count` encryptions before they happen. Where a new block is needed, [`KeysError::NotPrimary`] of a DEK that encrypts no more.
+    /// Counts `count` encryptions before they happen. Where a new block is needed, [`KeysError::NotPrimary`] of a DEK that encrypts no more, or has
+    /// been wrapped anew: the store counts by the row that it came from.
     pub(super) async fn take(&self, store: &dyn DekStore, dek: &ProjectDek, count: u64) -> Result<(), KeysError> {
         if self.take_leased(count) {
             return Ok(());
@@ -38,15 +39,16 @@ impl EncryptionBudget {
         }
         let usual = next_block.ok_or(KeysError::NotPrimary)?;
         let block = count.max(usual);
-        let granted = match store.lease(&dek.project_id, dek.version, block).await? {
+        let lease = |count| store.lease(&dek.project_id, dek.version, &dek.fingerprint, count);
+        let granted = match lease(block).await? {
             Some(total) => Some((block, total)),
             // Near the cap a whole block may not fit where this call does.
-            None => store.lease(&dek.project_id, dek.version, count).await?.map(|total| (count, total)),
+            None => lease(count).await?.map(|total| (count, total)),
         };
         let Some((granted, total)) = granted else {
-            // Nothing is leased of one that was rotated meanwhile.
+            // Nothing is leased of one that was rotated meanwhile, or of a row that is another by now.
             let row = store.version(&dek.project_id, dek.version).await?;
-            if row.is_some_and(|row| row.state == DekState::Primary) {
+            if row.is_some_and(|row| row.state == DekState::Primary && row.fingerprint == dek.fingerprint) {
                 return Err(KeysError::Exhausted);
             }
             *next_block = None;

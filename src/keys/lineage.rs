@@ -1,9 +1,13 @@
-//! Which of two copies of a row is the newer, and whether one became of the other.
+//! Which of two copies of a row is the newer, and whether one became of the other; and whether one that is corrupt may be mended by the other.
 //!
 //! A row counts its changes (`generation`), but that is a number, and two stores can have come to the same one by different ways. What
 //! proves that one row became of another is what it remembers of it, under its MAC: the digest of every form that the DEK was wrapped as.
 
-use crate::store::{DekRow, DekState, KeptRow};
+use origan_codec_host::crypto::{KekUnavailable, KeyRing, Tag, UnwrapError};
+
+use super::lookup::tags;
+use super::row::{dek_context, hangs_together, with_state};
+use crate::store::{DekRow, DekState, KeptRow, Remains};
 
 /// What a row of a backup is to the one that stands in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +22,17 @@ pub(super) enum Standing {
     Newer,
     /// Neither became of the other.
     OfAnotherHistory,
+}
+
+/// Whether a row of a backup may take the place of a corrupt one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It may: nothing is lost by it.
+    Mend,
+    /// It may if the DEK with one of these fingerprints has a row in the end: it opens in the corrupt one, and is not the backup's.
+    MendIfKept(Vec<Tag>),
+    /// It may not.
+    Leave(String),
 }
 
 /// What stands `there`, to one who holds `kept`.
@@ -38,11 +53,68 @@ pub(super) fn stands(there: &KeptRow, kept: &KeptRow) -> Standing {
     if became(theirs, ours) { Standing::Older } else { Standing::OfAnotherHistory }
 }
 
+/// What is wrong with what stands `there`, to one who holds `kept`, which is sound; none: nothing is, or nobody can tell, for its KEK is not in
+/// the ring.
+pub(super) fn fault(ring: &KeyRing, there: &KeptRow, kept: &KeptRow) -> Option<&'static str> {
+    let (theirs, ours) = (&there.row, &kept.row);
+    match stands(there, kept) {
+        Standing::Same | Standing::SameWithFewerUses => None,
+        // No MAC has the fingerprint. Which of the two is the DEK's own, opening it tells.
+        Standing::OfAnotherHistory if is_tied_alike(theirs, ours) && theirs.fingerprint != ours.fingerprint => {
+            Some("its fingerprint is another DEK's")
+        }
+        Standing::Older | Standing::Newer | Standing::OfAnotherHistory => {
+            (hangs_together(ring, theirs) == Ok(false)).then_some("its MAC does not verify")
+        }
+    }
+}
+
+/// Whether `kept` may take the place of a corrupt row, of which this much is left. What is newer by its own MAC stays.
+pub(super) async fn judge(ring: &KeyRing, there: &Remains, kept: &DekRow) -> Result<Verdict, KekUnavailable> {
+    let kek_id = there.kek_id.unwrap_or(kept.kek_id);
+    if !ring.kek_ids().any(|ours| ours == kek_id) {
+        return Ok(Verdict::Leave(format!("its KEK {kek_id} is not configured")));
+    }
+    let tied = there.tied.as_ref().ok();
+    if tied.is_some_and(|tied| hangs_together(ring, tied) == Ok(true) && !is_tied_alike(tied, kept)) {
+        return Ok(Verdict::Leave("its MAC verifies, and it is newer than the backup's, or of another history".into()));
+    }
+    if let Some(wrapped) = &there.encrypted_dek {
+        match ring.unwrap_dek(kek_id, wrapped, dek_context(&kept.project_id, kept.version)).await {
+            Ok(dek) => {
+                let fingerprint = ring.fingerprint(kept.kek_id, &dek);
+                let is_same = fingerprint.is_ok_and(|of| of.0 == kept.fingerprint);
+                return Ok(if is_same { Verdict::Mend } else { Verdict::MendIfKept(tags(ring, &dek)) });
+            }
+            Err(UnwrapError::Unavailable(why)) => return Err(why),
+            Err(UnwrapError::CannotOpen(_) | UnwrapError::WrongLength(_) | UnwrapError::UnknownKek(_)) => {}
+        }
+    }
+    // Nothing opens in it, as in one that is destroyed; and what is destroyed stays so.
+    if tied.is_some_and(|tied| tied.state == DekState::Destroyed) && kept.state != DekState::Destroyed {
+        return Ok(Verdict::Leave("it says that it was destroyed, and nothing opens in it".into()));
+    }
+    Ok(Verdict::Mend)
+}
+
+/// A primary as a rotation leaves it; none if it is none.
+pub(super) fn rotated(ring: &KeyRing, kept: &KeptRow) -> Option<KeptRow> {
+    if kept.row.state != DekState::Primary {
+        return None;
+    }
+    let row = with_state(ring, &kept.row, DekState::DecryptOnly).ok()?.row;
+    Some(KeptRow { row: DekRow { generation: row.generation + 1, ..row }, encryptions: kept.encryptions })
+}
+
 fn is_same(one: &DekRow, other: &DekRow) -> bool {
-    became(one, other)
-        && one.kek_id == other.kek_id
+    became(one, other) && is_tied_alike(one, other) && one.fingerprint == other.fingerprint
+}
+
+/// Whether the MACs tie the same together.
+fn is_tied_alike(one: &DekRow, other: &DekRow) -> bool {
+    one.kek_id == other.kek_id
         && one.encrypted_dek == other.encrypted_dek
-        && one.fingerprint == other.fingerprint
+        && one.former_digests == other.former_digests
         && one.row_mac == other.row_mac
         && one.state == other.state
 }
@@ -158,5 +230,48 @@ mod tests {
         assert_eq!(stands(&kept(5, 7), &kept(5, 6)), Standing::Same);
         assert_eq!(stands(&kept(5, 7), &kept(6, 7)), Standing::SameWithFewerUses);
         assert_eq!(stands(&kept(5, 7), &kept(5, 8)), Standing::SameWithFewerUses);
+    }
+
+    #[tokio::test]
+    async fn a_corrupt_row_is_mended_unless_something_would_be_lost_by_it() {
+        let (kek, elsewhere) = (Kek::generate().expect("random"), Kek::generate().expect("random"));
+        let ring = ring(&kek, &[]);
+        let dek = Dek::generate().expect("random");
+        let root = first(&ring, &dek).await;
+        let other = first(&ring, &Dek::generate().expect("random")).await;
+        let disabled = replaced(&root, with_state(&ring, &root, DekState::Disabled).expect("a row"));
+        let gone = replaced(&disabled, destroyed(&ring, &disabled).expect("a row"));
+        let no_mac = |row: &DekRow| DekRow { row_mac: [0; 32], ..row.clone() };
+        let cases = [
+            ("its fingerprint", DekRow { fingerprint: [0; 32], ..root.clone() }, true, "Mend"),
+            ("its MAC", no_mac(&root), true, "Mend"),
+            ("its state", DekRow { state: DekState::Disabled, ..root.clone() }, true, "Mend"),
+            ("its wrapped DEK", DekRow { encrypted_dek: gone.encrypted_dek.clone(), ..root.clone() }, true, "Mend"),
+            ("another KEK", DekRow { kek_id: elsewhere.id(), ..root.clone() }, false, "is not configured"),
+            ("newer, and sound", disabled.clone(), false, "its MAC verifies"),
+            ("another DEK", no_mac(&other), true, "MendIfKept"),
+            ("destroyed", no_mac(&gone), true, "it says that it was destroyed"),
+        ];
+        let kept = |row: &DekRow| KeptRow { row: row.clone(), encryptions: 64 };
+        assert_eq!(fault(&ring, &kept(&root), &kept(&root)), None);
+        for (case, there, is_corrupt, expected) in cases {
+            assert_eq!(fault(&ring, &kept(&there), &kept(&root)).is_some(), is_corrupt, "{case}");
+            let remains = Remains {
+                kek_id: Some(there.kek_id),
+                encrypted_dek: Some(there.encrypted_dek.clone()),
+                tied: Ok(there),
+                encryptions: 64,
+                last_used_at_ms: 0,
+            };
+            let said = match judge(&ring, &remains, &root).await.expect("in memory") {
+                Verdict::Mend => "Mend".to_owned(),
+                Verdict::MendIfKept(fingerprints) => {
+                    assert_eq!(fingerprints, [other.fingerprint]);
+                    "MendIfKept".to_owned()
+                }
+                Verdict::Leave(why) => why,
+            };
+            assert!(said.contains(expected) && (expected != "Mend" || said == "Mend"), "{case}: {said}");
+        }
     }
 }

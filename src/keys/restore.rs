@@ -1,23 +1,25 @@
 //! A backup into the store: all of it verified before anything is written, and written all of it or not at all. What the store has is newer
-//! than what a backup has unless it is shown to be what became of it afterwards.
+//! than what a backup has unless it is shown to be what became of it afterwards, or is corrupt.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
 use futures_util::StreamExt;
-use origan_codec_host::crypto::{KeyRing, UnwrapError};
+use origan_codec_host::crypto::{KeyRing, Tag, UnwrapError};
 use subtle::ConstantTimeEq;
 
 use super::backup::{BackupError, Faults};
-use super::lineage::{Standing, stands};
+use super::lineage::{Standing, Verdict, fault, judge, rotated, stands};
 use super::row::{dek_context, hangs_together};
 use crate::store::backup::{BackupDigest, BackupReader, Part};
-use crate::store::{DekRow, DekState, KeptCanary, KeptRow, RowPlace, StoreError, WholeStore};
+use crate::store::{DekRow, DekState, KeptCanary, KeptRow, RowPlace, StoreError, WholeStore, rows_at};
 
 /// Rows worked on together.
 const BATCH: usize = 1_000;
 /// DEKs a service unwraps at once, where a KEK is outside.
 const AT_ONCE: usize = 8;
+/// Why a row is not added.
+const CLASHES: &str = "it clashes with another row of the store's: its DEK is there, or another primary";
 
 /// A backup that is what it says: every line by the KEK's word, every row by its own MAC.
 #[derive(Debug)]
@@ -39,10 +41,16 @@ pub struct Restored {
     pub added: u64,
     /// Rows that were older.
     pub brought_forward: u64,
+    /// Rows that were corrupt, and what was wrong with them.
+    pub mended: Faults,
     /// Rows that were there; of some, fewer encryptions were counted.
     pub same: u64,
     /// Rows that the store has newer, or of another history: with one of them, nothing is restored.
     pub refused: Faults,
+    /// Rows that clashed with others when they were added. A few at the most: some of those give way later.
+    clashed: Vec<KeptRow>,
+    /// Where a corrupt row was that has a DEK which is not the backup's, and the DEK's fingerprints.
+    displaced: Vec<(RowPlace, Vec<Tag>)>,
 }
 
 /// Where a backup goes.
@@ -119,7 +127,10 @@ impl Restore<'_> {
             step(rows.len() as u64);
             match end {
                 None => {}
-                Some(end) if end.digest == verified.digest => return Ok(restored),
+                Some(end) if end.digest == verified.digest => {
+                    self.settle(&mut restored).await?;
+                    return Ok(restored);
+                }
                 // What was written of it is not what was verified, and goes with the transaction.
                 Some(_) => return Err(BackupError::Changed),
             }
@@ -162,8 +173,9 @@ impl Restore<'_> {
             restored.added += rows.len() as u64;
             return Ok(());
         };
-        let standing = standing(whole, rows).await?;
-        let mut missing = Vec::new();
+        let places: Vec<RowPlace> = rows.iter().map(|kept| kept.row.place()).collect();
+        let standing = rows_at(whole, &places).await?;
+        let (mut missing, mut corrupt) = (Vec::new(), Vec::new());
         for kept in rows {
             let place = kept.row.place();
             let there = match standing.get(&place) {
@@ -173,10 +185,14 @@ impl Restore<'_> {
                 }
                 Some(Ok(there)) => there,
                 Some(Err(error)) => {
-                    restored.refused.add(place, format!("the store's row cannot be read ({error})"));
+                    corrupt.push((kept, format!("it cannot be read ({error})")));
                     continue;
                 }
             };
+            if let Some(fault) = fault(self.ring, there, kept) {
+                corrupt.push((kept, fault.into()));
+                continue;
+            }
             let writes = !self.is_dry && restored.refused.count == 0;
             match stands(there, kept) {
                 Standing::Same => restored.same += 1,
@@ -204,23 +220,88 @@ impl Restore<'_> {
             }
         }
         restored.added += missing.len() as u64;
-        if self.is_dry || restored.refused.count > 0 || whole.add(&missing).await? == missing.len() {
+        let mended = self.mended(corrupt, restored).await?;
+        let new: Vec<&KeptRow> = missing.into_iter().chain(&mended).collect();
+        self.add(&new, &places, restored).await
+    }
+
+    /// Takes corrupt rows away, each with what is wrong with it, and answers what is to stand in their places.
+    async fn mended(
+        &mut self,
+        corrupt: Vec<(&KeptRow, String)>,
+        restored: &mut Restored,
+    ) -> Result<Vec<KeptRow>, BackupError> {
+        let Some(whole) = self.whole.as_deref_mut() else { return Ok(Vec::new()) };
+        let mut mended = Vec::with_capacity(corrupt.len());
+        for (kept, why) in corrupt {
+            let place = kept.row.place();
+            let takes_away = !self.is_dry && restored.refused.count == 0;
+            let Some(there) = whole.remains(&place, takes_away).await? else {
+                restored.refused.add(place, "it was changed in the store at the same moment".into());
+                continue;
+            };
+            // Of what was there when it was taken away: if it is left after all, that goes with the transaction.
+            match judge(self.ring, &there, &kept.row).await? {
+                Verdict::Mend => {}
+                Verdict::MendIfKept(fingerprints) => restored.displaced.push((place.clone(), fingerprints)),
+                Verdict::Leave(reason) => {
+                    restored.refused.add(place, format!("in the store, {why}, but {reason}"));
+                    continue;
+                }
+            }
+            restored.mended.add(place, why);
+            mended.push(there.counted_in(kept));
+        }
+        Ok(mended)
+    }
+
+    async fn add(&mut self, new: &[&KeptRow], places: &[RowPlace], restored: &mut Restored) -> Result<(), BackupError> {
+        let writes = !self.is_dry && restored.refused.count == 0;
+        let Some(whole) = self.whole.as_deref_mut().filter(|_| writes) else { return Ok(()) };
+        let added = whole.add(new).await?;
+        if added == new.len() {
             return Ok(());
         }
         // What still has no row clashed with another one.
-        let standing = self::standing(whole, rows).await?;
-        for kept in missing.iter().filter(|kept| !standing.contains_key(&kept.row.place())) {
-            restored.refused.add(
-                kept.row.place(),
-                "it clashes with another row of the store's: its DEK is there, or another primary".into(),
-            );
-        }
+        let standing = rows_at(whole, places).await?;
+        let clashed: Vec<_> = new.iter().filter(|kept| !standing.contains_key(&kept.row.place())).collect();
         // Somebody else put one there meanwhile.
-        if restored.refused.count == 0 {
-            return Err(StoreError::Unavailable(
-                "something else wrote to the store at the same moment; run it again".into(),
-            )
-            .into());
+        if added + clashed.len() < new.len() {
+            let why = "something else wrote to the store at the same moment; run it again";
+            return Err(StoreError::Unavailable(why.into()).into());
+        }
+        for kept in clashed {
+            match restored.clashed.len() {
+                BATCH => restored.refused.add(kept.row.place(), CLASHES.into()),
+                _ => restored.clashed.push((*kept).clone()),
+            }
+        }
+        Ok(())
+    }
+
+    /// In the end: what has clashed may have room by now, and a primary decrypts only where a service has made another one because it found none.
+    /// A DEK that has lost its place must have another.
+    async fn settle(&mut self, restored: &mut Restored) -> Result<(), BackupError> {
+        let writes = !self.is_dry && restored.refused.count == 0;
+        let Some(whole) = self.whole.as_deref_mut().filter(|_| writes) else { return Ok(()) };
+        for kept in std::mem::take(&mut restored.clashed) {
+            let mut is_added = whole.add(&[&kept]).await? == 1;
+            if let Some(rotated) = rotated(self.ring, &kept).filter(|_| !is_added) {
+                is_added = whole.add(&[&rotated]).await? == 1;
+            }
+            if !is_added {
+                restored.refused.add(kept.row.place(), CLASHES.into());
+            }
+        }
+        for (place, fingerprints) in std::mem::take(&mut restored.displaced) {
+            let mut is_kept = false;
+            for fingerprint in &fingerprints {
+                is_kept |= whole.has_fingerprint(fingerprint).await?;
+            }
+            if !is_kept {
+                let why = "in the store, it is corrupt, but its DEK opens, is not the backup's, and has no other row";
+                restored.refused.add(place, why.into());
+            }
         }
         Ok(())
     }
@@ -262,32 +343,4 @@ fn batch<R: BufRead>(
         }
     }
     Ok((rows, None))
-}
-
-/// What the store has in the places of `rows`, which are in order.
-async fn standing(
-    whole: &mut dyn WholeStore,
-    rows: &[KeptRow],
-) -> Result<BTreeMap<RowPlace, Result<KeptRow, StoreError>>, StoreError> {
-    let mut found = BTreeMap::new();
-    let places: Vec<RowPlace> = rows.iter().map(|kept| kept.row.place()).collect();
-    let (Some(first), Some(last)) = (places.first(), places.last()) else { return Ok(found) };
-    let mut after = before(first);
-    loop {
-        let page = whole.rows_after(&after, Some(last), BATCH as u32).await?;
-        let is_full = page.len() == BATCH;
-        let Some(end) = page.last().map(|walked| walked.place.clone()) else { return Ok(found) };
-        let ours = page.into_iter().filter(|walked| places.binary_search(&walked.place).is_ok());
-        found.extend(ours.map(|walked| (walked.place, walked.row)));
-        // On to the next one that is asked for, past what lies between.
-        match places.iter().find(|place| **place > end) {
-            Some(next) if is_full => after = before(next),
-            _ => return Ok(found),
-        }
-    }
-}
-
-/// The place after which `place` comes next.
-fn before(place: &RowPlace) -> RowPlace {
-    RowPlace { project_id: place.project_id.clone(), version: place.version - 1 }
 }

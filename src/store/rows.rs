@@ -3,14 +3,17 @@
 //! Both take `$1` placeholders, `ON CONFLICT` and partial indexes; numbers are 64-bit in both. What writes is fetched with
 //! `fetch_all`: SQLite commits with the last step, and sqlx takes that step, and tells how it went, only when it reads to the end.
 
+/// The columns of a whole row.
+macro_rules! columns {
+    () => {
+        "project_id, version, kek_id, encrypted_dek, fingerprint, row_mac, state, origin, created_at, former_sha256, generation, last_used_at, encryptions"
+    };
+}
+
 /// A query for whole rows.
 macro_rules! rows {
     ($of:literal) => {
-        concat!(
-            "SELECT project_id, version, kek_id, encrypted_dek, fingerprint, row_mac, state, origin, created_at, former_sha256, generation, last_used_at, encryptions \
-             FROM project_dek ",
-            $of
-        )
+        concat!("SELECT ", columns!(), " FROM project_dek ", $of)
     };
 }
 
@@ -24,7 +27,8 @@ use origan_codec_host::crypto::{EncryptedDek, KekId, Tag};
 use sqlx::{ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, Type};
 
 use super::{
-    Access, Canary, DekRow, DekStore, ENCRYPTIONS_MAX, Replacement, RowPlace, StoreError, WalkedRow, WholeStore,
+    Access, Canary, DekRow, DekState, DekStore, ENCRYPTIONS_MAX, Replacement, RowPlace, StoreError, WalkedRow,
+    WholeStore,
 };
 use crate::names::{KeyVersion, ProjectId};
 use columns::{RowText, dek_row, get, insert, parse_version, replace};
@@ -45,9 +49,12 @@ const NOTE_USE: &str = "UPDATE project_dek SET last_used_at = $3 \
      WHERE project_id = $1 AND version = $2 AND last_used_at < $3 RETURNING version";
 // Heard by other replicas when the transaction commits.
 const ANNOUNCE: &str = "SELECT pg_notify('codec_dek', $1)";
+const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 const NEWEST_VERSION: &str = "SELECT MAX(version) FROM project_dek WHERE project_id = $1";
+// Of the very DEK that is sealed under, which another of the same number may have taken the place of.
 const LEASE: &str = "UPDATE project_dek SET encryptions = encryptions + $3 \
-     WHERE project_id = $1 AND version = $2 AND state = 'primary' AND encryptions + $3 <= $4 RETURNING encryptions";
+     WHERE project_id = $1 AND version = $2 AND state = 'primary' AND fingerprint = $5 AND encryptions + $3 <= $4 \
+     RETURNING encryptions";
 const CANARIES: &str = "SELECT kek_id, sealed FROM kek_canary";
 // `founding` is the KEK's place, and unique: of two processes that begin on an empty store at once, the database lets one be first.
 const INSERT_CANARY: &str = "INSERT INTO kek_canary (kek_id, sealed, created_at, founding) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING kek_id";
@@ -170,7 +177,13 @@ where
             transaction.commit().await?;
             Ok(true)
         };
-        self.in_time(work).await
+        let changed = self.in_time(work).await?;
+        let destroys = replacements.iter().any(|replacement| replacement.row.state == DekState::Destroyed);
+        if changed && destroys && self.kind == super::sqlite::KIND {
+            // Else what it was wrapped as stays in the log beside the file. Whoever reads just then keeps it there a while.
+            let _ = self.in_time(sqlx::query::<DB>(CHECKPOINT).fetch_all(&self.pool)).await;
+        }
+        Ok(changed)
     }
 
     async fn note_use(&self, project_id: &ProjectId, version: KeyVersion, now_ms: i64) -> Result<(), StoreError> {
@@ -184,12 +197,19 @@ where
         Ok(!self.in_time(insert::<DB>(&text).fetch_all(&self.pool)).await?.is_empty())
     }
 
-    async fn lease(&self, project_id: &ProjectId, version: KeyVersion, count: u64) -> Result<Option<u64>, StoreError> {
+    async fn lease(
+        &self,
+        project_id: &ProjectId,
+        version: KeyVersion,
+        fingerprint: &Tag,
+        count: u64,
+    ) -> Result<Option<u64>, StoreError> {
         let query = sqlx::query::<DB>(LEASE)
             .bind(project_id.as_str())
             .bind(i64::from(version.number()))
             .bind(count.min(ENCRYPTIONS_MAX) as i64)
-            .bind(ENCRYPTIONS_MAX as i64);
+            .bind(ENCRYPTIONS_MAX as i64)
+            .bind(fingerprint.to_vec());
         let rows = self.in_time(query.fetch_all(&self.pool)).await?;
         rows.first().map(|row| Ok(get::<DB, i64>(row, 0)? as u64)).transpose()
     }

@@ -120,20 +120,38 @@ where
     for<'q> Vec<u8>: Decode<'q, DB> + Type<DB>,
     usize: ColumnIndex<DB::Row>,
 {
+    Ok(DekRow {
+        fingerprint: parse_tag(get::<DB, Vec<u8>>(row, 4)?)?,
+        origin: DekOrigin::parse(&get::<DB, String>(row, 7)?)?,
+        created_at_ms: get::<DB, i64>(row, 8)?,
+        generation: u64::try_from(get::<DB, i64>(row, 10)?).map_err(|_| StoreError::Corrupt("generation"))?,
+        last_used_at_ms: get::<DB, i64>(row, 11)?,
+        ..tied_row::<DB>(row)?
+    })
+}
+
+/// What a row's MAC ties together, and the MAC, whatever stands in the other columns: they are as in no row.
+pub(super) fn tied_row<DB: Database>(row: &DB::Row) -> Result<DekRow, StoreError>
+where
+    for<'q> i64: Decode<'q, DB> + Type<DB>,
+    for<'q> String: Decode<'q, DB> + Type<DB>,
+    for<'q> Vec<u8>: Decode<'q, DB> + Type<DB>,
+    usize: ColumnIndex<DB::Row>,
+{
     let text = |index| get::<DB, String>(row, index);
     Ok(DekRow {
         project_id: text(0)?.parse().map_err(|_| StoreError::Corrupt("project_id"))?,
         version: parse_version(get::<DB, i64>(row, 1)?)?,
         kek_id: text(2)?.parse().map_err(|_| StoreError::Corrupt("kek_id"))?,
         encrypted_dek: EncryptedDek::parse(&text(3)?).map_err(|_| StoreError::Corrupt("encrypted_dek"))?,
-        fingerprint: parse_tag(get::<DB, Vec<u8>>(row, 4)?)?,
+        fingerprint: [0; 32],
         row_mac: parse_tag(get::<DB, Vec<u8>>(row, 5)?)?,
         state: DekState::parse(&text(6)?)?,
-        origin: DekOrigin::parse(&text(7)?)?,
-        created_at_ms: get::<DB, i64>(row, 8)?,
+        origin: DekOrigin::Created,
+        created_at_ms: 0,
         former_digests: parse_digests(&get::<DB, Vec<u8>>(row, 9)?)?,
-        generation: u64::try_from(get::<DB, i64>(row, 10)?).map_err(|_| StoreError::Corrupt("generation"))?,
-        last_used_at_ms: get::<DB, i64>(row, 11)?,
+        generation: 0,
+        last_used_at_ms: 0,
     })
 }
 

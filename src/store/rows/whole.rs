@@ -4,17 +4,19 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use origan_codec_host::crypto::Tag;
+use origan_codec_host::crypto::{EncryptedDek, Tag};
 use sqlx::{
     AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, SqlSafeStr, SqlStr,
     Transaction, Type,
 };
 
-use super::columns::{RowText, bind, bind_change, dek_row, get};
-use super::{ANNOUNCE, ROWS_BY_KEK};
+use super::columns::{RowText, bind, bind_change, dek_row, get, tied_row};
+use super::{ANNOUNCE, BY_FINGERPRINT, BY_VERSION, ROWS_BY_KEK};
 use crate::store::postgres::KIND as POSTGRES;
 use crate::store::schema::{self, refuse_other};
-use crate::store::{Access, Canary, ENCRYPTIONS_MAX, KeptCanary, KeptRow, RowPlace, StoreError, WalkedRow, WholeStore};
+use crate::store::{
+    Access, Canary, ENCRYPTIONS_MAX, KeptCanary, KeptRow, Remains, RowPlace, StoreError, WalkedRow, WholeStore,
+};
 
 /// For one statement. Nobody waits for an answer to a request meanwhile.
 const STATEMENT_DEADLINE: Duration = Duration::from_secs(60);
@@ -44,6 +46,9 @@ const BRING_FORWARD: &str = "UPDATE project_dek \
      SET kek_id = $3, encrypted_dek = $4, encrypted_dek_sha256 = $5, fingerprint = $6, row_mac = $7, state = $8, \
          former_sha256 = $9, generation = $10 \
      WHERE project_id = $1 AND version = $2 AND row_mac = $11 AND generation = $12 RETURNING version";
+// What takes its place is added: so two rows that have each other's DEKs are no clash.
+const TAKE_AWAY: &str =
+    concat!("DELETE FROM project_dek WHERE project_id = $1 AND version = $2 RETURNING ", columns!());
 
 struct Whole<DB: Database> {
     transaction: Transaction<'static, DB>,
@@ -173,6 +178,23 @@ where
         self.count_up(kept).await.map(|()| true)
     }
 
+    async fn has_fingerprint(&mut self, fingerprint: &Tag) -> Result<bool, StoreError> {
+        let query = sqlx::query::<DB>(BY_FINGERPRINT).bind(fingerprint.to_vec());
+        Ok(!in_time(query.fetch_all(&mut *self.transaction)).await?.is_empty())
+    }
+
+    async fn remains(&mut self, place: &RowPlace, takes_away: bool) -> Result<Option<Remains>, StoreError> {
+        let query = sqlx::query::<DB>(if takes_away { TAKE_AWAY } else { BY_VERSION });
+        let query = query.bind(place.project_id.as_str()).bind(place.version);
+        let rows = in_time(query.fetch_all(&mut *self.transaction)).await?;
+        let remains = rows.first().map(remains::<DB>).transpose()?;
+        if takes_away && self.kind == POSTGRES {
+            let query = sqlx::query::<DB>(ANNOUNCE).bind(place.project_id.as_str());
+            in_time(query.fetch_all(&mut *self.transaction)).await?;
+        }
+        Ok(remains)
+    }
+
     async fn count_up(&mut self, kept: &KeptRow) -> Result<(), StoreError> {
         let query = sqlx::query::<DB>(COUNT_UP).bind(kept.row.project_id.as_str());
         let query = query.bind(i64::from(kept.row.version.number())).bind(count_of(kept));
@@ -195,6 +217,23 @@ where
 {
     let encryptions = u64::try_from(get::<DB, i64>(row, 12)?).ok().filter(|count| *count <= ENCRYPTIONS_MAX);
     Ok(KeptRow { row: dek_row::<DB>(row)?, encryptions: encryptions.ok_or(StoreError::Corrupt("encryptions"))? })
+}
+
+fn remains<DB: Database>(row: &DB::Row) -> Result<Remains, StoreError>
+where
+    for<'q> i64: Decode<'q, DB> + Type<DB>,
+    for<'q> String: Decode<'q, DB> + Type<DB>,
+    for<'q> Vec<u8>: Decode<'q, DB> + Type<DB>,
+    usize: ColumnIndex<DB::Row>,
+{
+    let text = |index| get::<DB, String>(row, index).ok();
+    Ok(Remains {
+        tied: tied_row::<DB>(row),
+        kek_id: text(2).and_then(|text| text.parse().ok()),
+        encrypted_dek: text(3).and_then(|text| EncryptedDek::parse(&text).ok()),
+        encryptions: u64::try_from(get::<DB, i64>(row, 12)?).unwrap_or_default().min(ENCRYPTIONS_MAX),
+        last_used_at_ms: get::<DB, i64>(row, 11)?,
+    })
 }
 
 /// `INSERT … VALUES ($1, …), …` for so many rows.
