@@ -93,7 +93,7 @@ pub struct ServerConfig {
     pub header_timeout_ms: u64,
     /// For a request's body. Default 10000.
     pub body_timeout_ms: u64,
-    /// For a peer to take a piece of an answer. Default 10000.
+    /// For a peer to take an answer, and a second more for each 256 KiB that it takes. Default 10000.
     pub write_timeout_ms: u64,
     /// After SIGTERM: how long it still accepts, being not ready, so that balancers notice. Default 500.
     pub drain_delay_ms: u64,

@@ -1,8 +1,10 @@
 //! What plugins were compiled to is kept between starts, and nothing is run that others have put there.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::SystemTime;
 
 use crate::support::plugins::component;
@@ -77,6 +79,34 @@ async fn code_that_others_have_put_there_is_not_run_and_made_again() {
     let codec = started_again(codec).await;
     assert_eq!(kept(&codec.launch), after);
     assert!(!codec.log().contains(NOT_OURS));
+}
+
+#[tokio::test]
+async fn links_pipes_and_huge_files_in_the_place_of_code_hold_up_no_start_and_give_way() {
+    let mut codec = launch().start().await;
+    let before = kept(&codec.launch);
+    let aside = codec.launch.data_dir().join("aside");
+    std::fs::create_dir(&aside).expect("a folder");
+    let kept_aside = |path: &Path| aside.join(path.file_name().expect("a name"));
+    let link = |path: &Path| symlink(kept_aside(path), path).expect("a link");
+    let pipe = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo").success());
+    let huge = |path: &Path| File::create(path).and_then(|file| file.set_len(1 << 40)).expect("sparse");
+    let puts: [&dyn Fn(&Path); 3] = [&link, &pipe, &huge];
+    for (case, put) in ["links to good code", "pipes", "huge files"].into_iter().zip(puts) {
+        for path in before.keys() {
+            std::fs::rename(path, kept_aside(path)).expect("moved");
+            put(path);
+        }
+        codec = started_again(codec).await;
+        decides(&codec).await;
+        assert!(codec.log().contains(NOT_OURS), "{case}: {}", codec.log());
+        let after = kept(&codec.launch);
+        assert!(after.keys().eq(before.keys()), "{case}: {after:?}");
+        for path in after.keys() {
+            let found = std::fs::symlink_metadata(path).expect("there");
+            assert!(found.is_file() && found.len() < 1 << 30, "{case}: {found:?}");
+        }
+    }
 }
 
 #[tokio::test]

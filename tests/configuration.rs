@@ -66,6 +66,9 @@ fn the_sample_configuration_is_the_defaults_and_shows_every_key() {
     for name in CREDENTIAL_KEYS {
         assert!(text.contains(&format!("# {name} = ")), "[[credentials]] {name}");
     }
+    for name in ["origin", "addresses", "credentials", "ca_file", "plaintext"] {
+        assert!(text.contains(&format!("# {name} = ")), "[[sinks.http]] {name}");
+    }
     assert!(text.contains("data_dir = "));
 }
 
@@ -181,6 +184,39 @@ fn mistakes_are_exit_code_2_and_their_name() {
     }
     let absent = Launch::new().run(&["serve", "--config", "absent.toml"]);
     assert_eq!(absent.status.code(), Some(2));
+}
+
+#[test]
+fn secrets_go_over_tls_or_to_this_machine_unless_the_grant_says_that_they_may_be_read_on_their_way() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("codec.toml");
+    let refused = |plugin: &str, grant: &str| {
+        let plugin = format!("[{plugin}]\nname = \"p\"\npath = \"p.wasm\"\nhttp = [{{ {grant} }}]\n");
+        std::fs::write(&path, plugin + "[[credentials]]\nname = \"c\"\nfile = \"/c\"\n").expect("written");
+        Config::load(Some(&path), &Environment::default()).err().map(|error| error.to_string())
+    };
+    let credentials = ", credentials = [\"c\"]";
+    for (plugin, key, more) in [
+        ("[sinks]", "sinks[0].http", credentials),
+        ("[providers]", "providers[0].http", credentials),
+        ("[providers]", "providers[0].http", ""),
+        ("keys.provider", "keys.provider.http", credentials),
+        ("keys.provider", "keys.provider.http", ""),
+    ] {
+        for origin in ["http://vault.example:8200", "http://10.0.0.1", "http://[fd00::1]:1", "http://localhost.test"] {
+            let grant = format!("origin = \"{origin}\"{more}");
+            let said = refused(plugin, &grant).expect("refused");
+            assert!(said.starts_with(&format!("{key}: {origin} ")), "{said}");
+            assert!(said.contains("https") && said.contains("`plaintext = true`"), "{said}");
+            assert_eq!(refused(plugin, &format!("{grant}, plaintext = true")), None, "{plugin} {origin}");
+            assert_eq!(refused(plugin, &format!("{grant}, plaintext = false")), Some(said));
+        }
+        for origin in ["https://vault.example:8200", "http://127.0.0.1:8200", "http://[::1]:8200", "http://localhost"] {
+            assert_eq!(refused(plugin, &format!("origin = \"{origin}\"{more}")), None, "{plugin} {origin}");
+        }
+    }
+    // In a record there is no secret.
+    assert_eq!(refused("[sinks]", "origin = \"http://collector.example\""), None);
 }
 
 #[test]

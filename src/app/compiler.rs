@@ -82,6 +82,8 @@ fn no_compiler(error: std::io::Error) -> CompileError {
 
 /// A compiler that waits for its component.
 fn started(code_for: CodeFor) -> Result<Child, CompileError> {
+    // Passed on to each of its threads: the allocator's is there before it could say so itself. Nothing else is started by this thread.
+    set_no_new_privs(true).map_err(|error| no_compiler(error.into()))?;
     Command::new(THIS_PROGRAM)
         .args(COMMAND)
         .arg(code_for.name())
@@ -135,9 +137,10 @@ fn first_line(said: &[u8]) -> String {
 pub fn compile_stdin(code_for: CodeFor) -> anyhow::Result<ExitCode> {
     let mut component = Vec::new();
     std::io::stdin().lock().read_to_end(&mut component)?;
+    // Before anything looks at it: a thread begins as the one that starts it.
+    confine()?;
     let compiler = std::thread::Builder::new().stack_size(STACK_BYTES);
     let compiler = compiler.spawn(move || compile(&component, code_for))?;
-    confine()?;
     let compiled = compiler.join().map_err(|_| anyhow::anyhow!("the compiler panicked"))?;
     match compiled {
         Ok(code) => {
@@ -152,15 +155,17 @@ pub fn compile_stdin(code_for: CodeFor) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// From now on, nothing is opened or written but what is open already.
+/// From now on, nothing is opened or written but what is open already: in the place of what is closed nothing comes.
 fn confine() -> rustix::io::Result<()> {
+    set_no_new_privs(true)?;
     for (resource, most) in [
-        (Resource::Nofile, 3),
         (Resource::Fsize, 0),
         (Resource::Data, DATA_BYTES_MAX),
         (Resource::Cpu, CPU_SECONDS_MAX),
+        // Last, for whoever looks whether all of it holds.
+        (Resource::Nofile, 0),
     ] {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
-    set_no_new_privs(true)
+    Ok(())
 }

@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use origan_codec_host::plugin::outside::credential::is_in_the_clear;
+use origan_codec_host::plugin::outside::egress::parse_origin;
+use url::Url;
+
 use super::plugins::is_inside;
 use super::{Config, ConfigError, HttpGrantConfig};
 
@@ -25,6 +29,15 @@ const POLICY_DEADLINE_MS_MAX: u64 = 1_000;
 const COMPILE_DEADLINE_MS_MAX: u64 = 600_000;
 /// A sink takes at most this much from the host at once.
 const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// What a plugin sends where its grants lead, beside the credentials that they name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sends {
+    /// Records of the journal, in which there is no secret.
+    Records,
+    /// DEKs, or secrets of workers.
+    Secrets,
+}
 
 impl Config {
     pub(super) fn refuse_plugins(&self) -> Result<(), ConfigError> {
@@ -100,7 +113,7 @@ impl Config {
                     format!("there is no [[outputs]] named `{}`", missing.escape_debug()),
                 ));
             }
-            self.refuse_grants(&key, &sink.http)?;
+            self.refuse_grants(&key, &sink.http, Sends::Records)?;
         }
         Ok(())
     }
@@ -126,7 +139,7 @@ impl Config {
             if provider.cache_max_ms > PROVIDER_CACHE_MS_MAX {
                 return Err(ConfigError::value(key("cache_max_ms"), format!("0 to {PROVIDER_CACHE_MS_MAX}")));
             }
-            self.refuse_grants(&key, &provider.http)?;
+            self.refuse_grants(&key, &provider.http, Sends::Secrets)?;
         }
         Ok(())
     }
@@ -149,24 +162,36 @@ impl Config {
                 ("memory_bytes", provider.memory_bytes as u64, SINK_MEMORY_BYTES_MAX as u64),
             ],
         )?;
-        self.refuse_grants(&key, &provider.http)
+        self.refuse_grants(&key, &provider.http, Sends::Secrets)
     }
 
-    fn refuse_grants(&self, key: &impl Fn(&str) -> String, http: &[HttpGrantConfig]) -> Result<(), ConfigError> {
-        let refused = http.iter().find_map(|grant| self.refuse_grant(grant).err());
+    fn refuse_grants(
+        &self,
+        key: &impl Fn(&str) -> String,
+        http: &[HttpGrantConfig],
+        sends: Sends,
+    ) -> Result<(), ConfigError> {
+        let refused = http.iter().find_map(|grant| self.refuse_grant(grant, sends).err());
         refused.map_or(Ok(()), |message| Err(ConfigError::value(key("http"), message)))
     }
 
-    fn refuse_grant(&self, grant: &HttpGrantConfig) -> Result<(), String> {
-        origan_codec_host::plugin::outside::egress::parse_origin(&grant.origin).map_err(|error| error.to_string())?;
+    fn refuse_grant(&self, grant: &HttpGrantConfig, sends: Sends) -> Result<(), String> {
+        let origin = parse_origin(&grant.origin).map_err(|error| error.to_string())?;
+        let url = Url::parse(&origin).map_err(|error| error.to_string())?;
         if let Some(wrong) = grant.addresses.iter().find(|text| text.parse::<ipnet::IpNet>().is_err()) {
             return Err(format!("`{}` is not a network such as 10.1.0.0/16", wrong.escape_debug()));
         }
         let is_known = |name: &String| self.credentials.iter().any(|credential| credential.name == *name);
-        match grant.credentials.iter().find(|name| !is_known(name)) {
-            Some(missing) => Err(format!("there is no [[credentials]] named `{}`", missing.escape_debug())),
-            None => Ok(()),
+        if let Some(missing) = grant.credentials.iter().find(|name| !is_known(name)) {
+            return Err(format!("there is no [[credentials]] named `{}`", missing.escape_debug()));
         }
+        let is_secret = sends == Sends::Secrets || !grant.credentials.is_empty();
+        if is_secret && is_in_the_clear(&url) && !grant.plaintext {
+            return Err(format!(
+                "{origin} gets secrets in the clear: https, a loopback address, or `plaintext = true` if that is meant"
+            ));
+        }
+        Ok(())
     }
 
     fn refuse_outputs(&self) -> Result<(), ConfigError> {

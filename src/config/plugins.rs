@@ -112,9 +112,9 @@ pub struct SinkConfig {
     /// The SHA-256 that the component must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// Whether every answer waits until this sink has its record. Default false.
-    #[serde(default)]
-    pub required: bool,
+    /// Whether every answer waits until this sink has its record. Default false, which must be said of the last one that was required.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub required: Option<bool>,
     /// Where a sink that is new begins: `start` of the journal, or `now`. Default `start`.
     #[serde(default)]
     pub from: From,
@@ -176,6 +176,9 @@ pub struct HttpGrantConfig {
     /// Certificates (PEM) that its server's may be issued under, beside the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// Whether secrets, a provider's or credentials, may go over `http://` to another machine, and be read on their way. Default false.
+    #[serde(default)]
+    pub plaintext: bool,
 }
 
 /// A place for lines.
@@ -246,6 +249,11 @@ impl PolicyConfig {
 }
 
 impl SinkConfig {
+    /// Whether every answer waits until this sink has its record.
+    pub fn is_required(&self) -> bool {
+        self.required == Some(true)
+    }
+
     /// Where its component comes from.
     pub fn component(&self) -> ComponentConfig {
         ComponentConfig {

@@ -94,7 +94,7 @@ impl RunningSinks {
         reached: Reached<'_>,
         told: &Arc<Notify>,
     ) {
-        for sink in config.sinks.iter().filter(|sink| sink.required == required) {
+        for sink in config.sinks.iter().filter(|sink| sink.is_required() == required) {
             let prepared = Prepared::begin(engines, config, sink, reached, told);
             self.prepared.insert(sink.name.clone(), prepared);
         }
@@ -117,9 +117,9 @@ impl RunningSinks {
             let mut running = before.remove(&sink.name).unwrap_or_else(|| Running::new(sink));
             running.config = sink.clone();
             let prepared = prepared_before.remove(&sink.name).filter(|prepared| prepared.is_of(sink));
-            let is_under_way = prepared.as_ref().is_some_and(Prepared::is_under_way) && !sink.required;
+            let is_under_way = prepared.as_ref().is_some_and(Prepared::is_under_way) && !sink.is_required();
             let is_meant = match meant {
-                Meant::Required => sink.required,
+                Meant::Required => sink.is_required(),
                 Meant::Admitted => prepared.is_some() && !is_under_way,
                 Meant::All => !is_under_way,
             };
@@ -141,7 +141,7 @@ impl RunningSinks {
         let following: Vec<_> = following.collect();
         self.running = join_all(following).await;
         // Before those that are gone end: nobody waits for them any more.
-        let required = self.running.iter().filter(|running| running.config.required);
+        let required = self.running.iter().filter(|running| running.config.is_required());
         journal.required().replace(required.map(Running::as_required).collect());
         for (_, task) in before.into_values().filter_map(|gone| gone.delivery) {
             // In the middle of a batch too: whoever comes under the same name begins with it again.
@@ -159,7 +159,7 @@ impl RunningSinks {
             is_snapshotted: None,
             is_slow: false,
             log_dropped: running.progress.figures().log_dropped.load(Ordering::Relaxed),
-            sink: Some((running.config.required, running.progress.clone())),
+            sink: Some((running.config.is_required(), running.progress.clone())),
             provider: None,
             key_provider: None,
         });
@@ -225,7 +225,7 @@ impl Running {
         };
         let plugin = match admitted {
             Some(Ok(plugin)) => plugin,
-            Some(Err(why)) if !self.config.required => return Err(why),
+            Some(Err(why)) if !self.config.is_required() => return Err(why),
             // What was wrong when a required one was prepared may have passed: it may be long ago.
             Some(Err(_)) | None => admit(engines, &self.config, reached, found)?.await?,
         };
@@ -238,7 +238,8 @@ impl Running {
                 return Err(LoadError::Grant("its delivery is still at work on what came before".into()));
             }
         }
-        info!(sink = self.config.name, sha256 = %wanted.key.digest, required = self.config.required, "a sink goes live");
+        let required = self.config.is_required();
+        info!(sink = self.config.name, sha256 = %wanted.key.digest, required, "a sink goes live");
         self.live = Some(wanted);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::key_provider;
-use crate::config::{Config, ConfigError, CredentialConfig, Mode};
+use crate::config::{Config, ConfigError, CredentialConfig, Mode, SinkConfig};
 
 /// How often the files are looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -80,18 +80,30 @@ impl ConfigFile {
         Ok(next)
     }
 
-    /// A file that is gone, or that breaks off before the policies begin, takes none of them away. Who wants none says so: `[plugins]`
-    /// with a `default`.
+    /// A file that is gone, or that breaks off before the policies or the required sinks begin, takes none of them away. Who wants none
+    /// says so: `[plugins]` with a `default`, and `required = false` where a sink was required.
     fn refuse_if_gone(&self, next: &Config) -> Result<(), ConfigError> {
         let enforced = |config: &Config| config.policies.iter().any(|policy| policy.mode == Mode::Enforce);
         let message = if self.was_there && !self.path.exists() {
-            "is gone"
+            "is gone".to_owned()
         } else if enforced(&self.current) && !enforced(next) && next.plugins.default.is_none() {
-            "enforces no policy any more: if that is meant, set plugins.default"
+            "enforces no policy any more: if that is meant, set plugins.default".to_owned()
+        } else if let Some(sink) = self.silently_let_go(next) {
+            format!("requires no sink any more: if that is meant, set `required = false` for `{}` first", sink.name)
         } else {
             return Ok(());
         };
         Err(ConfigError::value(self.path.display().to_string(), message))
+    }
+
+    /// A sink that is required so far, where `next` requires none and does not say of this one that it is not.
+    fn silently_let_go(&self, next: &Config) -> Option<&SinkConfig> {
+        if next.sinks.iter().any(SinkConfig::is_required) {
+            return None;
+        }
+        let is_said =
+            |sink: &SinkConfig| next.sinks.iter().any(|now| now.name == sink.name && now.required == Some(false));
+        self.current.sinks.iter().find(|sink| sink.is_required() && !is_said(sink))
     }
 
     pub(super) fn restart_needed(&self) -> bool {

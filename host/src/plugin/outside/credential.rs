@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub use aws::{AwsKeys, AwsSettings};
 pub use failure::CredentialError;
 pub use header::HeaderSettings;
-pub use login::{LoginSettings, parse_login_url};
+pub use login::{LoginSettings, is_in_the_clear, parse_login_url};
 pub use oauth2::{ClientProof, OAuth2Settings};
 pub use vault::{VaultMethod, VaultSettings};
 

@@ -166,20 +166,24 @@ pub fn parse_login_url(text: &str) -> Result<Url, String> {
     if !is_bare {
         return Err(wrong());
     }
+    match url.scheme() {
+        "http" if is_in_the_clear(&url) => {
+            Err(format!("login_url: {} sends secrets in the clear: https, or a loopback address", printable(text)))
+        }
+        "http" | "https" => Ok(url),
+        _ => Err(wrong()),
+    }
+}
+
+/// Whether what is sent to `url` can be read on its way: it goes neither over TLS nor to this machine itself.
+pub fn is_in_the_clear(url: &Url) -> bool {
     let is_loopback = match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
     };
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if is_loopback => Ok(url),
-        "http" => {
-            Err(format!("login_url: {} sends secrets in the clear: https, or a loopback address", printable(text)))
-        }
-        _ => Err(wrong()),
-    }
+    url.scheme() != "https" && !is_loopback
 }
 
 #[cfg(test)]
@@ -188,7 +192,13 @@ mod tests {
 
     #[test]
     fn secrets_go_over_tls_or_stay_on_the_machine() {
-        for good in ["https://v.example:8200", "https://v.example/x/token", "http://127.0.0.1:8200", "http://[::1]:1"] {
+        for good in [
+            "https://v.example:8200",
+            "https://v.example/x/token",
+            "http://127.0.0.1:8200",
+            "http://[::1]:1",
+            "http://localhost:8200",
+        ] {
             assert!(parse_login_url(good).is_ok(), "{good}");
         }
         for bad in ["", "v.example", "http://v.example", "http://10.0.0.1", "ftp://a", "https://u:p@a", "https://a?b"] {
