@@ -35,8 +35,7 @@ pub use hardening::{harden_process, lock_memory};
 pub use kek_dir::{KekDir, KekUse};
 pub use secrets::{Doors, Secrets, generate_in_a_token, kek_for_command, kek_in};
 pub use startup::{
-    journal_settings, open_store, open_store_if_made, open_store_to_read, open_store_to_read_if_made, prepare_folders,
-    ring_for_the_journal,
+    journal_settings, open_store, open_store_to_read, open_store_to_read_if_made, prepare_folders, ring_for_the_journal,
 };
 
 /// How long the first attempt to become ready may keep `/livez` from answering.
@@ -86,7 +85,8 @@ pub async fn serve(
     let plugins = Plugins::new(code.clone(), Arc::new(CompilerProcess::on_this_runtime()), secrets.kek.key_provider())?;
     let replica = Arc::new(Replica::new(config.store.url.as_deref()));
     let edge = Arc::new(Edge {
-        callers: ArcSwap::from_pointee(secrets.doors.open()?),
+        callers: ArcSwap::from_pointee(secrets.doors.open().into_result()?),
+        token_file_failure: Default::default(),
         limits: config.limits.clone(),
         body_timeout: Duration::from_millis(config.server.body_timeout_ms),
         requests_max: config.server.requests_max,
@@ -249,22 +249,21 @@ async fn remind(replica: &Replica, ready: &OnceLock<Arc<Service>>, every: Durati
     }
 }
 
-/// Lets in whom the files say now; if one of them is bad, whom they said last.
+/// Lets in whom the files say now; where one of them is bad, whom that one said last.
 async fn follow_token_files(edge: &Edge, doors: &Doors) {
-    let mut complaint = String::new();
+    let mut opened = doors.open();
     while doors.can_change() {
         tokio::time::sleep(TOKEN_FILES).await;
-        match doors.open() {
-            Ok(callers) => {
-                edge.callers.store(Arc::new(callers));
-                complaint.clear();
-            }
-            Err(error) if error.to_string() == complaint => {}
-            Err(error) => {
-                warn!(%error, "a file of tokens is bad: those it held before stay valid");
-                complaint = error.to_string();
-            }
+        let mut next = doors.open_after(&opened);
+        edge.callers.store(Arc::new(std::mem::take(&mut next.callers)));
+        let fault = next.fault.as_ref().map(|fault| fault.to_string());
+        if let Some(fault) = &fault
+            && edge.token_file_failure.load().as_deref() != Some(fault)
+        {
+            warn!(error = fault, "a file of tokens is bad: those it held before stay valid");
         }
+        edge.token_file_failure.store(fault.map(Arc::new));
+        opened = next;
     }
 }
 

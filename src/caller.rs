@@ -199,17 +199,17 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// Lets `caller` in with any of `tokens`. A token that lets another in already is an error: who would it be?
+    /// Lets `caller` in with any of `tokens`, all or none. A token that lets another in already is an error: who would it be?
     pub fn admit(&mut self, caller: Caller, tokens: impl IntoIterator<Item = TokenDigest>) -> Result<(), TokenTaken> {
         let caller = std::sync::Arc::new(caller);
-        for token in tokens {
-            if let Some((_, other)) =
-                self.known.iter().find(|(known, other)| known.0 == token.0 && other.name != caller.name)
-            {
-                return Err(TokenTaken { other: other.name.clone() });
-            }
-            self.known.push((token, caller.clone()));
+        let tokens: Vec<TokenDigest> = tokens.into_iter().collect();
+        let is_taken = |(known, other): &&(TokenDigest, std::sync::Arc<Caller>)| {
+            other.name != caller.name && tokens.iter().any(|token| token.0 == known.0)
+        };
+        if let Some((_, other)) = self.known.iter().find(is_taken) {
+            return Err(TokenTaken { other: other.name.clone() });
         }
+        self.known.extend(tokens.into_iter().map(|token| (token, caller.clone())));
         Ok(())
     }
 

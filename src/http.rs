@@ -15,6 +15,7 @@ mod explain;
 mod health;
 mod json;
 mod keys;
+mod large;
 mod long;
 mod metrics;
 mod problem;
@@ -27,7 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::response::Response;
@@ -49,6 +50,8 @@ pub use json::fuzz;
 pub struct Edge {
     /// Who may come in; replaced when a file of tokens changes.
     pub callers: ArcSwap<Callers>,
+    /// What is wrong with a file of tokens, if one of them is bad now.
+    pub token_file_failure: ArcSwapOption<String>,
     /// How much they may bring.
     pub limits: LimitsConfig,
     /// For a body to arrive.

@@ -46,8 +46,8 @@ pub use backup::{BackupError, Faults, back_up};
 use budget::EncryptionBudget;
 use cache::{DekCache, Epoch};
 pub use change::DekChange;
-pub use debt::MaxAges;
-use debt::Owed;
+use debt::{Counted, Owed};
+pub use debt::{MaxAges, RowsByKek};
 pub use handle::{DekHandle, HandleInvalid};
 pub use import::{Imported, Importer};
 pub use live_ring::RingFigures;
@@ -70,6 +70,7 @@ pub struct Keys {
     unknown_dek: UnknownDek,
     ring_figures: RingFigures,
     owed: Owed,
+    counted: Counted,
     in_reach: InReach,
     max_ages: MaxAges,
 }
@@ -184,6 +185,7 @@ impl Keys {
             unknown_dek: settings.unknown_dek,
             ring_figures: RingFigures::default(),
             owed: Owed::default(),
+            counted: Counted::default(),
             in_reach: InReach::default(),
             max_ages: settings.max_ages,
         }

@@ -1,5 +1,6 @@
 //! The accept loop: connections capped, headers and answers under a clock, a graceful end.
 
+mod paced;
 mod threads;
 
 use std::collections::HashMap;
@@ -20,11 +21,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, info, warn};
 
 use crate::config::ServerConfig;
 use crate::http::{Contract, network_of};
+use paced::Paced;
 pub use threads::ServingThreads;
 
 /// Largest request line with headers; more is 431.
@@ -130,8 +131,6 @@ impl Connections<'_> {
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(%error, "TCP_NODELAY");
             }
-            let mut stream = TimeoutStream::new(stream);
-            stream.set_write_timeout(Some(write_timeout));
             // A count of its own: that of all connections would go from processor to processor with every request.
             let contract = Arc::new(contract);
             let service = service_fn(move |request: http::Request<Incoming>| {
@@ -142,7 +141,7 @@ impl Connections<'_> {
                 .timer(TokioTimer::new())
                 .header_read_timeout(header_timeout)
                 .max_buf_size(HEADERS_BYTES_MAX)
-                .serve_connection(TokioIo::new(Box::pin(stream)), service);
+                .serve_connection(TokioIo::new(Paced::new(stream, write_timeout)), service);
             // A peer that goes away, is too slow or does not speak HTTP is no event.
             if let Err(error) = watcher.watch(connection).await {
                 debug!(%error, "connection ended");

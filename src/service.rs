@@ -31,6 +31,7 @@ pub use calls::{
     DecryptAll, DecryptValue, DecryptedVariable, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable,
     PresentedDek, ReEncrypt, ReleasedDek, RewrapAll, RewrapDek, RewrappedStretch, StoredVariable,
 };
+pub use change::action_of;
 pub use error::{Cause, Refusal};
 pub use explain::{Explain, ExplainedVariable, Explanation};
 

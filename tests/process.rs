@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 
 use crate::support::callers::Callers;
 use crate::support::{Codec, Launch, free_port};
@@ -58,7 +59,7 @@ async fn dev_makes_its_secrets_prints_a_curl_that_works_and_keeps_its_data() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_under_load_fails_no_call_and_exits_0() {
-    let mut codec = Launch::new().toml("[server]\ndrain_delay_ms = 3000").start().await;
+    let mut codec = Launch::new().toml("[server]\ndrain_delay_ms = 8000").start().await;
     // A connection for each call: one that is kept may be closed while a request is on its way, as HTTP allows.
     let callers = Callers::sealing(8, || codec.client.clone());
     callers.answers(50).await;
@@ -104,7 +105,7 @@ async fn a_caller_that_goes_away_in_the_middle_leaves_its_record() {
 
 #[tokio::test]
 async fn silent_and_slow_peers_are_closed_at_their_timeouts_and_honest_calls_go_on() {
-    let codec = Launch::new().toml("[server]\nheader_timeout_ms = 400\nbody_timeout_ms = 400").start().await;
+    let codec = Launch::new().toml("[server]\nheader_timeout_ms = 3000\nbody_timeout_ms = 3000").start().await;
     let address = codec.client.url.strip_prefix("http://").expect("http").to_owned();
     let silent: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(&address).expect("connects")).collect();
     let mut slow_headers = TcpStream::connect(&address).expect("connects");
@@ -116,13 +117,12 @@ async fn silent_and_slow_peers_are_closed_at_their_timeouts_and_honest_calls_go_
     );
     slow_body.write_all(head.as_bytes()).expect("written");
     codec.client.encrypt("shop", "v").await;
-    tokio::time::sleep(Duration::from_millis(900)).await;
     for mut stream in silent.into_iter().chain([slow_headers]) {
-        stream.set_read_timeout(Some(Duration::from_secs(3))).expect("set");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).expect("closed");
     }
-    slow_body.set_read_timeout(Some(Duration::from_secs(3))).expect("set");
+    slow_body.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
     let mut answer = String::new();
     slow_body.read_to_string(&mut answer).expect("closed");
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("request_timeout"), "{answer}");
@@ -212,4 +212,50 @@ async fn requests_that_are_no_http_are_refused_and_closed() {
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{case}: {answer}");
     }
     codec.client.encrypt("shop", "v").await;
+}
+
+/// A connection on which an answer of `length` bytes is being sent to somebody with little room for it.
+async fn large_answer(codec: &Codec, length: usize) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("set");
+    let address = codec.client.url.strip_prefix("http://").expect("http").parse().expect("an address");
+    let mut stream = socket.connect(address).await.and_then(|stream| stream.into_std()).expect("connects");
+    stream.set_nonblocking(false).expect("set");
+    let body = format!(
+        "{{\"projectId\":\"shop\",\"variables\":{{\"A\":{{\"type\":\"plain\",\"value\":\"{}\"}}}}}}",
+        "x".repeat(length)
+    );
+    let head = format!(
+        "POST /encrypt-all HTTP/1.1\r\nHost: x\r\nX-Service-Auth: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        codec.client.token,
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).expect("written");
+    let mut first = [0; 16];
+    stream.read_exact(&mut first).expect("an answer");
+    assert_eq!(&first, b"HTTP/1.1 200 OK\r");
+    stream
+}
+
+#[tokio::test]
+async fn an_answer_counts_until_it_is_taken_and_must_be_taken_in_time() {
+    const LENGTH: usize = 8 << 20;
+    let codec = Launch::new().toml("[server]\nwrite_timeout_ms = 1000").start().await;
+    let mut one_by_one = large_answer(&codec, LENGTH).await;
+    codec.client.until_figure("codec_bodies_bytes", |bytes| bytes >= LENGTH as f64).await;
+    // Never silent for as long as its patience, and yet much too slow.
+    let (mut taken, mut piece) = (0, [0; 1_024]);
+    while codec.client.figure("codec_bodies_bytes").await > 0.0 {
+        taken += one_by_one.read(&mut piece).expect("more of it");
+        assert!(taken < LENGTH / 2, "it goes on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Who takes it is given all of it.
+    let mut steady = large_answer(&codec, LENGTH).await;
+    let mut taken = 0;
+    let mut piece = vec![0; 1 << 20];
+    while taken < LENGTH {
+        taken += steady.read(&mut piece).expect("more of it");
+    }
+    codec.client.until_figure("codec_bodies_bytes", |bytes| bytes == 0.0).await;
 }

@@ -20,7 +20,8 @@ const TOKEN_LEN_ADVISED: usize = 32;
 
 /// What a build without the feature says to a configuration that needs it.
 #[cfg(not(feature = "pkcs11"))]
-const NO_PKCS11: &str = "this codec was built without PKCS#11; build it with `cargo build --release --features pkcs11`";
+const NO_PKCS11: &str =
+    "this codec was built without PKCS#11; build it with `cargo build --profile dist --features pkcs11`";
 
 /// What a serving process holds.
 pub struct Secrets {
@@ -44,7 +45,7 @@ impl Secrets {
         let kek = Self::kek(config, &environment)?;
         let shared = environment.service_token.as_ref().map(shared_token).transpose()?;
         let doors = Doors { shared, callers: config.callers.clone() };
-        doors.open()?;
+        doors.open().into_result()?;
         Ok(Self { kek, kek_dir: config.keys.kek_dir.as_deref().map(KekDir::at), doors })
     }
 
@@ -110,30 +111,72 @@ pub async fn kek_for_command(config: &Config, environment: &Environment) -> anyh
 
 impl Doors {
     /// Everybody who may come in, as the files are now.
-    pub fn open(&self) -> Result<Callers, ConfigError> {
-        let mut callers = Callers::default();
+    pub fn open(&self) -> Opened {
+        self.open_after(&Opened::default())
+    }
+
+    /// The same; of a caller whose file is bad, the tokens that let it in `before`. The others are not held up by it.
+    pub fn open_after(&self, before: &Opened) -> Opened {
+        let mut opened = Opened::default();
         if let Some(token) = &self.shared {
-            let taken = callers.admit(shared_caller(), [token.clone()]);
-            taken.map_err(|error| ConfigError::value("INTERNAL_SERVICE_TOKEN", error.to_string()))?;
+            let taken = opened.callers.admit(shared_caller(), [token.clone()]);
+            opened.note(taken.map_err(|error| ConfigError::value("INTERNAL_SERVICE_TOKEN", error.to_string())));
         }
         for (index, caller) in self.callers.iter().enumerate() {
-            let tokens = tokens_of(caller, index)?;
-            let actions = caller.actions.clone();
-            let taken = callers.admit(Caller { name: caller.name.clone(), method: Method::Token, actions }, tokens);
-            taken.map_err(|error| ConfigError::value(format!("callers[{index}].tokens"), error.to_string()))?;
+            let kept = || before.tokens.get(index).cloned().unwrap_or_default();
+            let who = || Caller { name: caller.name.clone(), method: Method::Token, actions: caller.actions.clone() };
+            let outcome = tokens_of(caller, index).and_then(|tokens| {
+                let taken = opened.callers.admit(who(), tokens.iter().cloned());
+                taken.map_err(|error| ConfigError::value(format!("callers[{index}].tokens"), error.to_string()))?;
+                Ok(tokens)
+            });
+            let tokens = opened.note(outcome).unwrap_or_else(|| {
+                // Whoever has had one of them taken over goes without.
+                let _ = opened.callers.admit(who(), kept());
+                kept()
+            });
+            opened.tokens.push(tokens);
         }
-        if callers.is_empty() {
-            return Err(ConfigError::Variable {
+        if opened.callers.is_empty() {
+            opened.note::<()>(Err(ConfigError::Variable {
                 name: "INTERNAL_SERVICE_TOKEN",
                 message: "is not set and codec.toml names no callers: nobody could ask for anything".into(),
-            });
+            }));
         }
-        Ok(callers)
+        opened
     }
 
     /// Whether there is a file that can change.
     pub fn can_change(&self) -> bool {
         self.callers.iter().any(|caller| caller.token_file.is_some())
+    }
+}
+
+/// Who may come in, and what was wrong with the rest.
+#[derive(Default)]
+pub struct Opened {
+    /// They.
+    pub callers: Callers,
+    /// The first mistake, if there was one.
+    pub fault: Option<ConfigError>,
+    /// By caller.
+    tokens: Vec<Vec<TokenDigest>>,
+}
+
+impl Opened {
+    /// They, if there was no mistake.
+    pub fn into_result(self) -> Result<Callers, ConfigError> {
+        self.fault.map_or(Ok(self.callers), Err)
+    }
+
+    fn note<T>(&mut self, outcome: Result<T, ConfigError>) -> Option<T> {
+        match outcome {
+            Ok(done) => Some(done),
+            Err(fault) => {
+                self.fault.get_or_insert(fault);
+                None
+            }
+        }
     }
 }
 
@@ -193,11 +236,19 @@ fn tokens_of(caller: &CallerConfig, index: usize) -> Result<Vec<TokenDigest>, Co
     }
     if let Some(path) = &caller.token_file {
         let text = read_secret(path)?;
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let wrong = |message: &str| Err(ConfigError::value(format!("callers[{index}].token_file"), message));
         let before = digests.len();
-        digests.extend(lines.map(|line| TokenDigest::of(&ServiceToken::new(line.to_owned()))));
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            // A remark would be a token that many know.
+            if line.starts_with('#') || !line.bytes().all(|b| b.is_ascii_graphic()) {
+                return wrong(
+                    "has a line that is no token: it begins with #, or holds a space, a control or a non-ASCII character",
+                );
+            }
+            digests.push(TokenDigest::of(&ServiceToken::new(line.to_owned())));
+        }
         if digests.len() == before {
-            return Err(ConfigError::value(format!("callers[{index}].token_file"), "holds no token"));
+            return wrong("holds no token");
         }
     }
     Ok(digests)

@@ -164,11 +164,6 @@ fn sqlite_path(url: &str) -> &str {
     path.strip_prefix("//").unwrap_or(path)
 }
 
-/// The store that the configuration chooses, unless nothing has made it yet. Makes nothing.
-pub async fn open_store_if_made(config: &Config) -> Result<Option<Arc<dyn DekStore>>, OpenStoreError> {
-    if is_made(config).await? { open_store(config).await.map(Some) } else { Ok(None) }
-}
-
 async fn is_made(config: &Config) -> Result<bool, OpenStoreError> {
     Ok(match config.store.url.as_deref() {
         Some(url) if url.starts_with("postgres") => PostgresStore::is_made(url).await?,

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
+use std::time::Duration;
 
 use axum::extract::Request;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
@@ -15,6 +16,8 @@ use origan_codec_host::crypto::WipedBytes;
 use super::Edge;
 use super::code::Code;
 use super::problem::Problem;
+use crate::caller::Action;
+use crate::service::Context;
 
 /// Reserved on the caller's word alone; more is reserved as it arrives.
 const RESERVED_BYTES_MAX: usize = 64 << 10;
@@ -28,8 +31,37 @@ pub(super) struct ReadBody {
     edge: Arc<Edge>,
 }
 
-/// The body of `request`, at most `limit` bytes.
-pub(super) async fn read(edge: &Arc<Edge>, request: Request, limit: usize) -> Result<ReadBody, Problem> {
+/// Of a caller who may not ask for it at all, a body is read for the record alone: if it is no longer than this, and there as soon as this.
+const DENIED_BYTES_MAX: usize = 16 << 10;
+const DENIED_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// The body of `request`, at most `limit` bytes. Who may not ask for `action` at all takes no room that others want, and is refused here unless
+/// that is as well done where the record learns what was asked.
+pub(super) async fn read(
+    edge: &Arc<Edge>,
+    context: &Context,
+    action: Action,
+    request: Request,
+    limit: usize,
+) -> Result<ReadBody, Problem> {
+    let is_denied = !context.caller.may(action);
+    let (limit, timeout) =
+        if is_denied { (DENIED_BYTES_MAX.min(limit), DENIED_TIMEOUT) } else { (limit, edge.body_timeout) };
+    match read_in_time(edge, request, limit, timeout).await {
+        // On the heap, or every call would carry its room.
+        Err(why) if is_denied => {
+            Box::pin(async { edge.ready()?.admit(context, action).await.map_err(Problem::from) }).await.and(Err(why))
+        }
+        read => read,
+    }
+}
+
+async fn read_in_time(
+    edge: &Arc<Edge>,
+    request: Request,
+    limit: usize,
+    timeout: Duration,
+) -> Result<ReadBody, Problem> {
     if !is_plain_json(request.headers()) {
         return Err(Problem::new(Code::UnsupportedMediaType));
     }
@@ -43,7 +75,7 @@ pub(super) async fn read(edge: &Arc<Edge>, request: Request, limit: usize) -> Re
     if let Poll::Ready(read) = futures_util::poll!(&mut reading) {
         return read;
     }
-    tokio::time::timeout(edge.body_timeout, reading).await.unwrap_or_else(|_| Err(Problem::new(Code::RequestTimeout)))
+    tokio::time::timeout(timeout, reading).await.unwrap_or_else(|_| Err(Problem::new(Code::RequestTimeout)))
 }
 
 async fn collect(

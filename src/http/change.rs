@@ -14,9 +14,10 @@ use super::code::{Code, code_of};
 use super::json::{self, Object, Text, Trace, required};
 use super::problem::Problem;
 use super::{Edge, body};
+use crate::caller::Action;
 use crate::keys::DekChange;
 use crate::names::{KeyVersion, ProjectId};
-use crate::service::{Answered, Encrypted, RewrapAll, RewrapDek};
+use crate::service::{Answered, Encrypted, RewrapAll, RewrapDek, action_of};
 use crate::store::{DekState, RowPlace};
 
 /// DEKs of a `/rewrap-all` that says no number.
@@ -29,7 +30,7 @@ pub(super) async fn rotate_dek(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(&edge, request, edge.limits.body_bytes).await?;
+    let body = body::read(&edge, &context, Action::RotateDek, request, edge.limits.body_bytes).await?;
     let fields: DekFields = json::parse(&body, 0)?;
     let project_id = required(fields.project_id, "projectId")?;
     Ok(write_dek(edge.ready()?.rotate_dek(&context, project_id, fields.key_version).await?))
@@ -40,7 +41,7 @@ pub(super) async fn rewrap_dek(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(&edge, request, edge.limits.body_bytes).await?;
+    let body = body::read(&edge, &context, Action::RewrapDek, request, edge.limits.body_bytes).await?;
     let fields: DekFields = json::parse(&body, 0)?;
     let call = RewrapDek {
         project_id: required(fields.project_id, "projectId")?,
@@ -58,7 +59,7 @@ pub(super) async fn rewrap_all(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(&edge, request, edge.limits.body_bytes).await?;
+    let body = body::read(&edge, &context, Action::RewrapAll, request, edge.limits.body_bytes).await?;
     let call = parse_rewrap_all(&body)?;
     let answered = edge.ready()?.rewrap_all(&context, call).await?;
     let stretch = &answered.value;
@@ -83,7 +84,7 @@ pub(super) async fn change_dek(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(&edge, request, edge.limits.body_bytes).await?;
+    let body = body::read(&edge, &context, action_of(change), request, edge.limits.body_bytes).await?;
     let fields: DekFields = json::parse(&body, 0)?;
     let project_id = required(fields.project_id, "projectId")?;
     let version = required(fields.key_version, "keyVersion")?;

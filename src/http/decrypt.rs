@@ -18,6 +18,7 @@ use super::json::{self, Object, Text, Trace, Variable, required};
 use super::problem::Problem;
 use super::variable::{VariableFields, recorded_len};
 use super::{Edge, body, long};
+use crate::caller::Action;
 use crate::keys::DekHandle;
 use crate::names::{DeploymentId, ProjectId, VariableName};
 use crate::service::{DecryptAll, DecryptValue, DecryptedVariable, PresentedDek, StoredVariable};
@@ -27,7 +28,7 @@ pub(super) async fn decrypt_value(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(&edge, request, edge.limits.body_bytes).await?;
+    let body = body::read(&edge, &context, Action::DecryptValue, request, edge.limits.body_bytes).await?;
     let place = long::place_for(&body, &edge);
     let work = async move {
         let call = parse_decrypt_value(&body)?;
@@ -45,7 +46,7 @@ pub(super) async fn decrypt_all(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
+    let body = body::read(&edge, &context, Action::DecryptAll, request, edge.limits.batch_body_bytes).await?;
     let place = long::place_for(&body, &edge);
     let work = async move {
         let call = parse_decrypt_all(&body, edge.limits.variables)?;

@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 use super::answer::Json;
 use super::code::Code;
 use super::problem::Problem;
-use super::{Edge, ROUTES, answering};
+use super::{Edge, ROUTES, answering, large};
 use crate::audit::Receipt;
 use crate::names::RequestId;
 
@@ -61,7 +61,7 @@ pub(super) async fn around(edge: &Arc<Edge>, peer: IpAddr, mut request: Request)
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     edge.metrics.answered(route, problem.as_ref().map(|problem| problem.code), started.elapsed());
     log(&request_id, route, response.status(), problem.as_ref(), started);
-    response
+    large::counted(edge, response).await
 }
 
 async fn answer(edge: &Arc<Edge>, route: Option<usize>, request: Request) -> Response {

@@ -16,6 +16,7 @@ use super::json::{self, Object, Text, Trace, Variable, required};
 use super::problem::Problem;
 use super::variable::{VariableFields, recorded_len};
 use super::{Edge, body, long};
+use crate::caller::Action;
 use crate::names::{ProjectId, VariableName};
 use crate::service::{
     Answered, Encrypt, EncryptAll, EncryptVariable, Encrypted, EncryptedVariable, ReEncrypt, StoredVariable,
@@ -26,7 +27,7 @@ pub(super) async fn encrypt(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(&edge, request, edge.limits.body_bytes).await?;
+    let body = body::read(&edge, &context, Action::Encrypt, request, edge.limits.body_bytes).await?;
     let place = long::place_for(&body, &edge);
     let work = async move {
         let call = parse_encrypt(&body)?;
@@ -46,7 +47,7 @@ pub(super) async fn encrypt_all(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
+    let body = body::read(&edge, &context, Action::EncryptAll, request, edge.limits.batch_body_bytes).await?;
     let place = long::place_for(&body, &edge);
     let work = async move {
         let call = parse_encrypt_all(&body, edge.limits.variables)?;
@@ -61,7 +62,7 @@ pub(super) async fn re_encrypt(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
+    let body = body::read(&edge, &context, Action::ReEncrypt, request, edge.limits.batch_body_bytes).await?;
     let place = long::place_for(&body, &edge);
     let work = async move {
         let call = parse_re_encrypt(&body, edge.limits.variables)?;

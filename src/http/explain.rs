@@ -25,7 +25,7 @@ pub(super) async fn explain(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(&edge, request, edge.limits.batch_body_bytes).await?;
+    let body = body::read(&edge, &context, Action::Explain, request, edge.limits.batch_body_bytes).await?;
     let place = long::place_for(&body, &edge);
     let work = async move {
         let call = parse_explain(&edge, &body)?;

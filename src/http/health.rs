@@ -1,7 +1,7 @@
 //! `GET /livez`, `/readyz`, `/metrics`, `/openapi.json`: open to all.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -33,9 +33,7 @@ pub(super) fn is_ready(edge: &Edge) -> bool {
 
 pub(super) async fn metrics(State(edge): State<Arc<Edge>>) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let now = |figure: &AtomicUsize| figure.load(Ordering::Relaxed);
-    let text = edge.metrics.text(now(&edge.in_flight), now(&edge.bodies_bytes));
-    ([(CONTENT_TYPE, content_type)], text).into_response()
+    ([(CONTENT_TYPE, content_type)], edge.metrics.text(&edge)).into_response()
 }
 
 pub(super) async fn openapi() -> Response {

@@ -13,6 +13,7 @@ use super::change::write_dek;
 use super::json::{self, Object, Trace, required};
 use super::problem::Problem;
 use super::{Edge, body};
+use crate::caller::Action;
 use crate::names::ProjectId;
 
 pub(super) async fn generate_dek(
@@ -20,7 +21,7 @@ pub(super) async fn generate_dek(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(&edge, request, edge.limits.body_bytes).await?;
+    let body = body::read(&edge, &context, Action::GenerateDek, request, edge.limits.body_bytes).await?;
     let fields: GenerateFields = json::parse(&body, 0)?;
     let project_id = required(fields.project_id, "projectId")?;
     Ok(write_dek(edge.ready()?.generate_dek(&context, project_id).await?))
@@ -31,7 +32,7 @@ pub(super) async fn decrypt_dek(
     Authenticated(context): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = body::read(&edge, request, edge.limits.body_bytes).await?;
+    let body = body::read(&edge, &context, Action::DecryptDek, request, edge.limits.body_bytes).await?;
     let fields: DekFields = json::parse(&body, 0)?;
     let project_id = required(fields.project_id, "projectId")?;
     let encrypted_dek = required(fields.encrypted_dek, "encryptedDEK")?;

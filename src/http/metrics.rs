@@ -3,6 +3,7 @@
 mod collectors;
 mod durations;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::ROUTES;
 use super::code::Code;
+use super::{Edge, ROUTES};
 use crate::audit::Journal;
 use crate::plugins::Plugins;
 use crate::service::Service;
@@ -34,6 +35,7 @@ pub struct Metrics {
     wrong_tokens: Counter,
     in_flight: Gauge,
     bodies_bytes: Gauge,
+    token_file_failing: Gauge,
     registry: std::sync::Mutex<Registry>,
 }
 
@@ -76,8 +78,11 @@ impl Default for Metrics {
         let bodies_bytes = Gauge::default();
         let help = "Memory that bodies of requests take now";
         registry.register_with_unit("bodies", help, Unit::Bytes, bodies_bytes.clone());
+        let token_file_failing = Gauge::default();
+        let help = "1 while a file of tokens is bad, and those it held before stay valid";
+        registry.register("token_file_failing", help, token_file_failing.clone());
         let registry = std::sync::Mutex::new(registry);
-        Self { answers, paths, wrong_tokens, in_flight, bodies_bytes, registry }
+        Self { answers, paths, wrong_tokens, in_flight, bodies_bytes, token_file_failing, registry }
     }
 }
 
@@ -125,11 +130,12 @@ impl Metrics {
         }
     }
 
-    /// All of them, with these as they are now: requests worked on, and bytes that bodies take.
-    pub(super) fn text(&self, in_flight: usize, bodies_bytes: usize) -> String {
-        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        self.in_flight.set(gauge(in_flight));
-        self.bodies_bytes.set(gauge(bodies_bytes));
+    /// All of them, those of `edge` as they are now.
+    pub(super) fn text(&self, edge: &Edge) -> String {
+        let now = |figure: &AtomicUsize| i64::try_from(figure.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+        self.in_flight.set(now(&edge.in_flight));
+        self.bodies_bytes.set(now(&edge.bodies_bytes));
+        self.token_file_failing.set(edge.token_file_failure.load().is_some().into());
         let mut text = String::new();
         if let Ok(registry) = self.registry.lock() {
             // Writing to a String cannot fail.

@@ -20,6 +20,7 @@ use crate::audit::delivery::{Breaker, Progress};
 use crate::caller::Action;
 use crate::clock::{rfc3339, unix_ms};
 use crate::config::Mode;
+use crate::keys::RowsByKek;
 use crate::plugins::{KeyWrapping, PluginStatus, Status, WrapBytes};
 use crate::providers::{BreakerState, Provider};
 use crate::service::Service;
@@ -42,7 +43,7 @@ pub(super) async fn status(
         None => return Err(Problem::new(Code::NotReady)),
     };
     let rows = match service {
-        Some(service) => Some(service.keys.store().rows_by_kek().await),
+        Some(service) => Some(service.keys.rows_by_kek().await),
         None => None,
     };
     let owed = match service {
@@ -54,6 +55,9 @@ pub(super) async fn status(
     json.number("uptimeSeconds", edge.started.elapsed().as_secs());
     json.boolean("ready", is_ready(&edge));
     json.boolean("draining", edge.draining.load(Ordering::Relaxed));
+    if let Some(failure) = &*edge.token_file_failure.load() {
+        json.text("tokenFileFailure", failure);
+    }
     match service {
         Some(service) => {
             write_service(&mut json, service, rows, &edge.replica);
@@ -67,12 +71,7 @@ pub(super) async fn status(
     Ok(json.into_response())
 }
 
-fn write_service(
-    json: &mut Json,
-    service: &Service,
-    rows: Option<Result<Vec<(String, u64)>, crate::store::StoreError>>,
-    replica: &Replica,
-) {
+fn write_service(json: &mut Json, service: &Service, rows: Option<Option<Arc<RowsByKek>>>, replica: &Replica) {
     let ring = service.keys.ring();
     json.nested("kek", |json| {
         json.text("primary", &ring.primary_id().to_string());
@@ -93,14 +92,14 @@ fn write_service(
     });
     json.nested("store", |json| {
         json.text("kind", service.keys.store().kind());
-        json.boolean("reachable", matches!(rows, Some(Ok(_))));
+        json.boolean("reachable", matches!(rows, Some(Some(_))));
         if let Some(listens) = replica.listens() {
             json.boolean("listening", listens);
         }
         json.boolean("leader", replica.leads());
         json.nested("deksByKek", |json| {
-            for (kek_id, count) in rows.into_iter().flatten().flatten() {
-                json.number(&kek_id, count);
+            for (kek_id, count) in rows.iter().flatten().flat_map(|rows| rows.iter()) {
+                json.number(kek_id, *count);
             }
         });
         json.number("deksCached", service.keys.cached());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
@@ -39,7 +39,30 @@ pub(super) struct Owed {
     summing: Mutex<()>,
 }
 
+/// How many rows are under each KEK.
+pub type RowsByKek = Vec<(String, u64)>;
+
+/// How many rows are under each KEK, for all who ask at once: every row is read for it.
+#[derive(Default)]
+pub(super) struct Counted(Mutex<Option<(Instant, Option<Arc<RowsByKek>>)>>);
+
 impl Keys {
+    /// How many rows are under each KEK, as it is after this was asked; none if the store does not answer. Counted once at a time: whoever waits for
+    /// that meanwhile shares the next one.
+    pub async fn rows_by_kek(&self) -> Option<Arc<RowsByKek>> {
+        let asked = Instant::now();
+        let mut latest = self.counted.0.lock().await;
+        if let Some((begun, rows)) = &*latest
+            && *begun >= asked
+        {
+            return rows.clone();
+        }
+        let begun = Instant::now();
+        let rows = self.store.rows_by_kek().await.ok().map(Arc::new);
+        *latest = Some((begun, rows.clone()));
+        rows
+    }
+
     /// What is owed, not older than `max_age`: every row is read for it. Where the store does not answer, as it was before.
     pub async fn debt(&self, max_age: Duration) -> Option<Arc<Debt>> {
         if let Some(kept) = self.kept_debt(max_age) {

@@ -101,11 +101,7 @@ impl Service {
         version: KeyVersion,
         change: DekChange,
     ) -> Result<Answered<DekState>, Refusal> {
-        let action = match change {
-            DekChange::Disable => Action::DisableDek,
-            DekChange::Enable => Action::EnableDek,
-            DekChange::Destroy => Action::DestroyDek,
-        };
+        let action = action_of(change);
         let mut pending = self.begin(context, action);
         let outcome = self.try_change_dek(context, &mut pending, &project_id, version, (action, change)).await;
         self.conclude(pending, outcome).await
@@ -123,5 +119,14 @@ impl Service {
         pending.record().key_versions = vec![version];
         let permit = self.authorise(context, pending, &Subject::of_project(action, project_id)).await?;
         Ok(Withheld::new(self.keys.change_version(&permit, project_id, version, change, pending.record()).await?))
+    }
+}
+
+/// What is asked for.
+pub fn action_of(change: DekChange) -> Action {
+    match change {
+        DekChange::Disable => Action::DisableDek,
+        DekChange::Enable => Action::EnableDek,
+        DekChange::Destroy => Action::DestroyDek,
     }
 }
