@@ -135,6 +135,16 @@ async fn one_version_in_the_middle_is_disabled_alone() {
     codec.verify(&[]);
 }
 
+/// Whether the files of SQLite hold this text anywhere.
+fn is_in_the_store(codec: &Codec, text: &Value) -> bool {
+    let text = text.as_str().expect("a text").as_bytes();
+    let holds = |name: &str| {
+        let bytes = std::fs::read(codec.launch.data_dir().join(name)).unwrap_or_default();
+        bytes.windows(text.len()).any(|window| window == text)
+    };
+    holds("codec.db") || holds("codec.db-wal")
+}
+
 #[tokio::test]
 async fn what_is_destroyed_never_opens_again_and_is_not_taken_for_unknown() {
     let codec = Codec::start().await;
@@ -147,7 +157,11 @@ async fn what_is_destroyed_never_opens_again_and_is_not_taken_for_unknown() {
     codec.client.post("/disable-dek", version("shop", 9)).await.refused(422, "unknown_key_version");
     codec.client.post("/disable-dek", version("nobody", 1)).await.refused(404, "unknown_project");
     codec.client.post("/disable-dek", version("shop", 1)).await.ok();
+    assert!(is_in_the_store(&codec, &sealed[0]["encryptedDEK"]));
     let destroyed = codec.client.post("/destroy-dek", version("shop", 1)).await.ok();
+    // Nor does whoever copies the files find it, now or later.
+    assert!(!is_in_the_store(&codec, &sealed[0]["encryptedDEK"]));
+    assert!(is_in_the_store(&codec, &sealed[1]["encryptedDEK"]));
     assert_eq!(destroyed, json!({"keyVersion": 1, "state": "destroyed"}));
     assert_eq!(codec.client.post("/destroy-dek", version("shop", 1)).await.ok(), destroyed, "safe to repeat");
     codec.client.post("/enable-dek", version("shop", 1)).await.refused(410, "dek_destroyed");

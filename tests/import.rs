@@ -127,11 +127,30 @@ async fn names_that_are_no_names_never_reach_the_database_and_a_running_service_
     assert!(run(&["--table", "project; DROP TABLE project_dek"]).contains("is not the name of a table"));
     assert!(run(&["--dek-column", "x\""]).contains("is not the name of a table or a column"));
     assert!(run(&["--table", "absent"]).contains("cannot count the rows"));
-    let own = ["--table", "project_dek", "--project-column", "project_id"];
-    let said = run(&own);
+    // Versions, states and counts would be lost.
+    let said = run(&["--table", "project_dek", "--project-column", "project_id"]);
+    assert!(said.contains("a table of codec's own") && said.contains("codec rewrap"), "{said}");
+    let mut database = PgConnection::connect(&url).await.expect("the database");
+    database.execute("CREATE TABLE project (id TEXT, encrypted_dek TEXT)").await.expect("made");
+    let said = run(&[]);
     assert!(said.contains("another codec process writes the audit journal") && said.contains("--audit-dir"), "{said}");
-    let beside = codec
-        .launch
-        .run(&[&["keys", "import-deks", "--from", &url], &own[..], &["--audit-dir", "data/audit-import"]].concat());
+    let beside = codec.launch.run(&["keys", "import-deks", "--from", &url, "--audit-dir", "data/audit-import"]);
     assert!(beside.status.success(), "{}", String::from_utf8_lossy(&beside.stderr));
+}
+
+#[tokio::test]
+async fn a_dry_run_leaves_a_schema_from_before_as_it_is() {
+    let url = postgres::database().await;
+    let mut codec = Launch::new().variable("DATABASE_URL", &url).start().await;
+    assert_eq!(codec.terminate().await, 0);
+    let mut database = PgConnection::connect(&url).await.expect("the database");
+    let before = "DROP TABLE periodic_work; DELETE FROM _sqlx_migrations WHERE version = 3; \
+         CREATE TABLE project (id TEXT, encrypted_dek TEXT)";
+    sqlx::raw_sql(before).execute(&mut database).await.expect("as it was");
+    let versions = async |database: &mut PgConnection| {
+        let query = sqlx::query_scalar::<_, i64>("SELECT MAX(version) FROM _sqlx_migrations");
+        query.fetch_one(database).await.expect("a version")
+    };
+    let dry = codec.launch.run(&["keys", "import-deks", "--from", &url, "--dry-run"]);
+    assert_eq!(versions(&mut database).await, 2, "{}", String::from_utf8_lossy(&dry.stderr));
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use sqlx::{Executor, Row};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqliteConnection};
 
-use crate::support::outside_kek::{database, decrypts, kek};
+use crate::support::outside_kek::{database, decrypts, kek, waiting_for};
 use crate::support::softhsm::{MODULE, Token, bytes_that_crossed};
 use crate::support::{Codec, Launch, postgres, root, tool};
 
@@ -111,9 +112,8 @@ async fn another_key_of_the_same_name_is_refused_and_writes_nothing() {
     let none = Launch { toml: "# in memory\n".into(), ..launch.clone() };
     for wrong in [other.on(none.clone()), none.variable("KEK_SECRET", &Launch::new().kek)] {
         let wrong = wrong.start_unready().await;
-        wrong.client.get("/readyz").await.refused(503, "not_ready");
         wrong.client.post("/encrypt", json!({"projectId": "new", "value": "v"})).await.refused(503, "not_ready");
-        let waiting = wrong.client.get("/status").await.ok()["waitingFor"].as_str().expect("a cause").to_owned();
+        let waiting = waiting_for(&wrong).await;
         assert!(waiting.contains("this store was made with"), "{waiting}");
         assert!(wrong.log().contains("NOT READY"));
         assert_eq!(wrong.records().len(), records);
@@ -182,7 +182,7 @@ async fn a_store_of_a_kek_in_memory_is_not_a_tokens() {
     let launch = codec.launch.clone();
     drop(codec);
     let wrong = Token::with_a_key().on(launch).start_unready().await;
-    let waiting = wrong.client.get("/status").await.ok()["waitingFor"].as_str().expect("a cause").to_owned();
+    let waiting = waiting_for(&wrong).await;
     assert!(waiting.contains("is not the KEK that this store was made with"), "{waiting}");
 }
 
@@ -195,8 +195,25 @@ async fn deks_of_a_kek_in_memory_are_taken_over_into_a_tokens_store() {
     let token = Token::new();
     token.import("kek", &STANDARD.decode(&before.launch.kek).expect("base64"));
     let launch = token.launch();
-    let from = format!("sqlite:{}", before.launch.data_dir().join("codec.db").display());
-    let import = ["keys", "import-deks", "--from", &from, "--table", "project_dek", "--project-column", "project_id"];
+    let own = before.launch.data_dir().join("codec.db");
+    let own = format!("sqlite:{}", own.display());
+    let import = ["keys", "import-deks", "--from", &own, "--table", "project_dek", "--project-column", "project_id"];
+    let refused = launch.run(&import);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("a table of codec's own"), "{said}");
+    assert!(!launch.data_dir().join("codec.db").exists(), "something was touched");
+    // The platform's table.
+    let path = launch.dir.path().join("platform.db");
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut platform = SqliteConnection::connect_with(&options).await.expect("a database");
+    let statement = format!(
+        "CREATE TABLE project (id TEXT, encrypted_dek TEXT); INSERT INTO project VALUES ('shop', '{}')",
+        sealed["encryptedDEK"].as_str().expect("text")
+    );
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut platform).await.expect("filled");
+    platform.close().await.expect("closed");
+    let from = format!("sqlite:{}", path.display());
+    let import = ["keys", "import-deks", "--from", &from];
     let dry = launch.run(&[&import[..], &["--dry-run"]].concat());
     assert!(dry.status.success(), "{}", String::from_utf8_lossy(&dry.stderr));
     assert!(!launch.data_dir().join("codec.db").exists(), "something was touched");

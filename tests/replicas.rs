@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::support::{Client, Codec, Launch, postgres};
 
@@ -255,6 +255,37 @@ async fn who_seals_while_another_replica_rotates_is_given_the_next_version_unles
     let noted = records.iter().filter(of_many).map(|record| json!([record["outcome"], record["keyVersions"]]));
     let expected = [json!(["allowed", [2]]), json!(["allowed", [1, 2]]), json!(["failed", [1]])];
     assert_eq!(noted.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn a_rotation_that_another_replica_has_made_is_answered_by_the_version_that_it_made() {
+    let Rotated { one: _one, two, mut database, .. } = Rotated::new().await;
+    rotate_unheard(&mut database, &two.client).await;
+    let again = two.client.post("/rotate-dek", json!({"projectId": "shop", "keyVersion": 1})).await.ok();
+    assert_eq!(again["keyVersion"], 2);
+    assert_eq!(two.last_record()["keyVersions"], json!([2]));
+    assert_eq!(two.client.encrypt("shop", "w").await["keyVersion"], 2);
+}
+
+#[tokio::test]
+async fn a_database_that_would_answer_before_it_is_durable_is_told_not_to() {
+    for (set, expected) in [("off", "on"), ("local", "on"), ("on", "on"), ("remote_apply", "remote_apply")] {
+        let url = postgres::database().await;
+        let mut database = PgConnection::connect(&url).await.expect("connects");
+        let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&mut database).await.expect("one");
+        let statement = format!("ALTER DATABASE \"{name}\" SET synchronous_commit = {set}");
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut database).await.expect("set");
+        let codec = Launch::new().variable("DATABASE_URL", &url).start().await;
+        let witness = "CREATE TABLE witness (setting TEXT); \
+             CREATE FUNCTION witness() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN INSERT INTO witness VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$; \
+             CREATE TRIGGER witness BEFORE INSERT ON project_dek FOR EACH ROW EXECUTE FUNCTION witness()";
+        sqlx::raw_sql(witness).execute(&mut database).await.expect("made");
+        codec.client.encrypt("shop", "v").await;
+        let seen: Vec<String> =
+            sqlx::query_scalar("SELECT setting FROM witness").fetch_all(&mut database).await.expect("seen");
+        assert_eq!(seen, [expected], "{set}");
+    }
 }
 
 #[tokio::test]

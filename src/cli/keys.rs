@@ -162,7 +162,7 @@ async fn import_deks(command: ImportDeks, setting: Setting) -> anyhow::Result<Ex
     let table = ForeignTable::open(&command.from, &command.table, &command.project_column, &command.dek_column).await?;
     let total = table.count().await.context("cannot count the rows to import")?;
     let store = match command.dry_run {
-        true => app::open_store_if_made(&config).await?,
+        true => app::open_store_to_read_if_made(&config).await?,
         false => {
             app::prepare_folders(&config)?;
             Some(app::open_store(&config).await?)

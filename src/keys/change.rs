@@ -36,7 +36,7 @@ impl Keys {
         cause: &Record,
     ) -> Result<Arc<ProjectDek>, KeysError> {
         let dek = Dek::generate()?;
-        let mut recorded = false;
+        let mut recorded = None;
         let mut pause = Pause::new();
         loop {
             let before = self.store.primary(project_id).await?;
@@ -58,9 +58,9 @@ impl Keys {
             let ring = self.ring();
             let wrapped = ring.wrap_dek(&dek, dek_context(project_id, version)).await?;
             let row = new_row(&ring, project_id, version, &wrapped, &dek, DekState::Primary, DekOrigin::Created)?;
-            if !recorded {
+            if recorded != Some(version) {
                 self.record(Record::of_dek(project_id, version, DekNote::Created, cause)).await?;
-                recorded = true;
+                recorded = Some(version);
             }
             match self.apply(project_id, demoted.into_iter().collect(), Some(row)).await {
                 Ok(true) => {
@@ -76,6 +76,8 @@ impl Keys {
             }
             pause.or_give_up().await?;
         }
+        // Another replica may have made it, and its word may not have come yet.
+        self.cache.invalidate_project(project_id).await;
         self.primary(permit, project_id).await
     }
 

@@ -52,7 +52,7 @@ impl Importer {
         let wrapped = WrappedDek { kek_id, encrypted_dek: encrypted_dek.clone() };
         let Some(store) = &self.store else { return Ok(Imported::Added(self.first_state())) };
         let mut pause = Pause::new();
-        let mut recorded = false;
+        let mut recorded = None;
         loop {
             let rewrapped = store.rewrapped_versions(project_id).await?;
             if rewrapped.iter().any(|row| row.was(encrypted_dek)) {
@@ -67,10 +67,10 @@ impl Importer {
             let has_primary = newest.is_some() && store.primary(project_id).await?.is_some();
             let state = if has_primary { DekState::DecryptOnly } else { self.first_state() };
             let Some(journal) = &self.journal else { return Ok(Imported::Added(state)) };
-            if !recorded {
+            if recorded != Some(version) {
                 let cause = Record::of_command("DEK_IMPORT", "import-deks");
                 journal.append(&Record::of_dek(project_id, version, DekNote::Imported, &cause)).await?;
-                recorded = true;
+                recorded = Some(version);
             }
             let row = new_row(&self.ring, project_id, version, &wrapped, &dek, state, DekOrigin::Imported)?;
             if store.insert(&row).await? {

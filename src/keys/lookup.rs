@@ -163,17 +163,17 @@ impl Keys {
             return Ok(row);
         }
         let dek = Dek::generate()?;
-        let mut recorded = false;
+        let mut recorded = None;
         let mut pause = Pause::new();
         loop {
             let version = self.next_version(project_id).await?;
             // Before the record: an outside KEK may give no answer, and then nothing is announced. For each version anew: it may be bound
             // to what is wrapped.
             let wrapped = self.ring().wrap_dek(&dek, dek_context(project_id, version)).await?;
-            if !recorded {
+            if recorded != Some(version) {
                 // Durable before the row: no DEK without its record.
                 self.journal.append(&Record::of_dek(project_id, version, DekNote::Created, cause)).await?;
-                recorded = true;
+                recorded = Some(version);
             }
             if let Some(row) = self.try_insert_primary(project_id, version, &dek, &wrapped).await? {
                 return Ok(row);

@@ -147,6 +147,9 @@ impl Rewrapper {
     ) -> Result<Vec<(RowPlace, DekRow)>, KeysError> {
         let preparing = rows.into_iter().map(async |(place, row)| (place, self.replacement(&row).await));
         let prepared: Vec<_> = futures_util::stream::iter(preparing).buffered(self.at_once.max(1)).collect().await;
+        // Where all fail alike, it is the KEK's place that gives no answer, and all can be tried again. Otherwise it is the rows' own: their
+        // version of a KEK behind a key service may have been cut off.
+        let answers = prepared.iter().any(|(_, outcome)| !matches!(outcome, Err(KeysError::Kek(_))));
         let mut replacements = Vec::with_capacity(prepared.len());
         let mut places = Vec::with_capacity(prepared.len());
         for (place, outcome) in prepared {
@@ -155,8 +158,7 @@ impl Rewrapper {
                     replacements.push(replacement);
                     places.push(place);
                 }
-                // Not the row's fault: all of it can be tried again.
-                Err(error @ KeysError::Kek(_)) => return Err(error),
+                Err(error @ KeysError::Kek(_)) if !answers => return Err(error),
                 Err(error) => outcomes.push((place, Err(error))),
             }
         }

@@ -33,6 +33,12 @@ pub enum ForeignTableError {
     /// A name with other than letters, digits and underscores, dots between.
     #[error("{0:?} is not the name of a table or a column")]
     Name(String),
+    /// A store of `codec`'s own. Its DEKs have versions and states that would be lost.
+    #[error(
+        "{0} is a table of codec's own, whose versions and states an import would lose: `codec backup` and `codec restore` bring \
+         a store elsewhere, `codec rewrap` brings its DEKs under another KEK"
+    )]
+    Own(String),
     /// Neither PostgreSQL nor SQLite.
     #[error("the other database must be given as postgres://… or sqlite:<path>")]
     Url,
@@ -47,7 +53,7 @@ pub type Rows<'a> = Pin<Box<dyn Stream<Item = Result<ForeignDek, sqlx::Error>> +
 impl ForeignTable {
     /// Connects to `url`.
     pub async fn open(url: &str, table: &str, project: &str, dek: &str) -> Result<Self, ForeignTableError> {
-        let (table, project, dek) = (quoted(table)?, quoted(project)?, quoted(dek)?);
+        let (name, table, project, dek) = (table, quoted(table)?, quoted(project)?, quoted(dek)?);
         let pool = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let options: PgConnectOptions = url.parse()?;
             Pool::Postgres(PgPoolOptions::new().max_connections(1).connect_with(options).await?)
@@ -57,6 +63,15 @@ impl ForeignTable {
             Pool::Sqlite(SqlitePoolOptions::new().max_connections(1).connect_with(options).await?)
         };
         let select = format!("SELECT CAST({project} AS TEXT), CAST({dek} AS TEXT) FROM {table}");
+        // Not in quotes: SQLite would take a name that it does not know for a text.
+        let own = AssertSqlSafe(format!("SELECT row_mac FROM {table} LIMIT 0"));
+        let is_own = match &pool {
+            Pool::Postgres(pool) => sqlx::query(own).fetch_optional(pool).await.is_ok(),
+            Pool::Sqlite(pool) => sqlx::query(own).fetch_optional(pool).await.is_ok(),
+        };
+        if is_own {
+            return Err(ForeignTableError::Own(name.to_owned()));
+        }
         Ok(Self { pool, select, count: format!("SELECT COUNT(*) FROM {table}") })
     }
 

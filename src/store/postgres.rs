@@ -12,6 +12,10 @@ use super::{OpenStoreError, StoreError};
 
 /// What it is called.
 pub(super) const KIND: &str = "postgres";
+/// A DEK counts as committed only when it survives a crash of the server, and the loss of it where a standby is waited for. Servers, databases
+/// and roles may have been set to less; what they are set to beyond that stays.
+const COMMITS_ARE_DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false) \
+     WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 /// For the connection and all migrations.
 const MIGRATION_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -76,6 +80,9 @@ async fn connect(url: &str, connections: u32, deadline: Duration) -> Result<(PgP
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(deadline)
+        .after_connect(|connection, _| {
+            Box::pin(async move { sqlx::query(COMMITS_ARE_DURABLE).fetch_all(connection).await.map(drop) })
+        })
         // The pool pings what comes back to it, and would wait for a connection that fell silent under a query for as long as the kernel
         // does: its place with it. What gives no answer in time is closed without a word.
         .after_release(move |connection, _| {

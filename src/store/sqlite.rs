@@ -14,6 +14,8 @@ use super::rows::SqlStore;
 use super::schema::{migrations, newer_schema};
 use super::{OpenStoreError, StoreError};
 
+/// What it is called.
+pub(super) const KIND: &str = "sqlite";
 /// Connections to the file: writers wait for each other anyway.
 const CONNECTIONS: u32 = 4;
 
@@ -31,6 +33,8 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             // A DEK counts as committed only when it survives a crash of the machine.
             .synchronous(SqliteSynchronous::Full)
+            // What a DEK that is destroyed was wrapped as must not stay in the file.
+            .pragma("secure_delete", "ON")
             .busy_timeout(deadline);
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS)
@@ -44,7 +48,7 @@ impl SqliteStore {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => never(explain(&error)),
             other => never(other.to_string()),
         })?;
-        Ok(Self { pool, deadline, kind: "sqlite", _lock: Some(lock) })
+        Ok(Self { pool, deadline, kind: KIND, _lock: Some(lock) })
     }
 
     /// Opens the database at `path` to read, beside a process that may be writing. Makes nothing.
@@ -54,7 +58,7 @@ impl SqliteStore {
             SqlitePoolOptions::new().max_connections(1).acquire_timeout(2 * deadline).connect_with(options).await;
         let pool = pool
             .map_err(|error| OpenStoreError::Never { place: path.display().to_string(), message: explain(&error) })?;
-        Ok(Self { pool, deadline, kind: "sqlite", _lock: None })
+        Ok(Self { pool, deadline, kind: KIND, _lock: None })
     }
 }
 
