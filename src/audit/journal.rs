@@ -187,7 +187,7 @@ impl Journal {
     pub fn rekey(&self, ring: &KeyRing) {
         let kek_id = ring.primary_id();
         let Some(key) = ring.journal_key(kek_id, &self.chain.to_string()) else { return };
-        // Where the queue is full, or ended, segments go on under the KEK before until the next start.
+        // Where it has ended, nothing comes any more.
         let _ = self.queue.push_hurried(Message::Rekey(kek_id, Box::new(key)));
     }
 

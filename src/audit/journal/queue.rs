@@ -13,6 +13,8 @@ use super::Message;
 
 /// So many records wait for nobody.
 const ENOUGH: usize = 32;
+/// Bytes of records that wait, at the most: callers choose how long theirs are. A batch that is being written may be as large.
+const BYTES_MAX: usize = 64 << 20;
 /// Nor does one that was pushed during a commit for longer than this after it, whatever holds up who is to hurry it.
 const PATIENCE: Duration = Duration::from_millis(1);
 
@@ -22,6 +24,7 @@ pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     hurried: Condvar,
     capacity: usize,
+    bytes_max: usize,
 }
 
 /// No more are taken now, or ever.
@@ -31,6 +34,8 @@ pub(super) struct Full;
 #[derive(Debug, Default)]
 struct Waiting {
     messages: Vec<Message>,
+    /// Of all of them.
+    bytes: usize,
     /// Runtimes that are going to hurry the writer.
     hurrying: Vec<Id>,
     is_hurried: bool,
@@ -42,7 +47,7 @@ struct Waiting {
 impl Queue {
     /// With room for `capacity` messages.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { waiting: Mutex::default(), hurried: Condvar::new(), capacity }
+        Self { waiting: Mutex::default(), hurried: Condvar::new(), capacity, bytes_max: BYTES_MAX }
     }
 
     /// Queues `message`, pushed by `runtime`. Whether that is to [hurry](Self::hurry) the writer soon: it is told so once, until it does.
@@ -78,9 +83,21 @@ impl Queue {
     }
 
     fn add(&self, waiting: &mut Waiting, message: Message) -> Result<(), Full> {
-        if waiting.is_closed || waiting.messages.len() >= self.capacity {
+        let length = match &message {
+            Message::Record { body, .. } => body.len(),
+            Message::Retry => 0,
+            // Rare, and not to be lost: a KEK that is retired later must have signed nothing since.
+            Message::Rekey(..) if !waiting.is_closed => {
+                waiting.messages.push(message);
+                return Ok(());
+            }
+            Message::Rekey(..) => return Err(Full),
+        };
+        let has_room = waiting.messages.len() < self.capacity && waiting.bytes + length <= self.bytes_max;
+        if waiting.is_closed || !has_room {
             return Err(Full);
         }
+        waiting.bytes += length;
         waiting.messages.push(message);
         Ok(())
     }
@@ -122,6 +139,7 @@ impl Queue {
         }
         waiting.is_hurried = false;
         std::mem::swap(&mut waiting.messages, batch);
+        waiting.bytes = 0;
         !(batch.is_empty() && waiting.is_closed)
     }
 
@@ -143,6 +161,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use origan_codec_host::crypto::{Kek, KeyRing};
     use std::sync::Arc;
 
     fn record(n: u8) -> Message {
@@ -201,6 +220,27 @@ mod tests {
         let mut batch = Vec::new();
         queue.close();
         assert!(!queue.take(&mut batch));
+    }
+
+    #[test]
+    fn it_is_full_of_bytes_too_and_a_new_key_finds_room_all_the_same() {
+        let queue = Queue { bytes_max: 10, ..Queue::new(3) };
+        let record = |length| Message::Record { body: vec![7; length], waiter: None };
+        queue.push_hurried(record(6)).expect("room");
+        assert_eq!(queue.push_hurried(record(5)), Err(Full));
+        queue.push_hurried(record(4)).expect("room");
+        assert_eq!(queue.push_hurried(record(1)), Err(Full));
+        let rekey = || {
+            let kek = Kek::generate().expect("random");
+            let ring = KeyRing::new(&kek, &[]).expect("one KEK");
+            Message::Rekey(kek.id(), Box::new(ring.journal_key(kek.id(), "test").expect("in the ring")))
+        };
+        queue.push_hurried(rekey()).expect("room");
+        queue.push_hurried(rekey()).expect("room");
+        assert_eq!(taken(&queue), [7, 7, 255, 255]);
+        queue.push_hurried(record(10)).expect("what is taken leaves room");
+        queue.close();
+        assert_eq!(queue.push_hurried(rekey()), Err(Full));
     }
 
     #[test]
