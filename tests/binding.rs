@@ -197,7 +197,7 @@ fn seal(key: &[u8], plaintext: &[u8]) -> String {
 #[tokio::test]
 async fn a_sealed_dek_is_a_handle_that_only_its_caller_can_use_and_only_for_a_while() {
     let launch = Launch::new().toml(
-        "[keys]\ndek_release = \"sealed\"\ndek_handle_ttl_s = 2\n\
+        "[keys]\ndek_release = \"sealed\"\ndek_handle_ttl_s = 60\n\
          [[callers]]\nname = \"other\"\ntoken_file = \"other\"\nactions = [\"decrypt-value\"]",
     );
     std::fs::write(launch.dir.path().join("other"), "another-callers-token").expect("written");
@@ -221,7 +221,12 @@ async fn a_sealed_dek_is_a_handle_that_only_its_caller_can_use_and_only_for_a_wh
     altered.replace_range(30..31, if &altered[30..31] == "A" { "B" } else { "A" });
     let wrong = json!({"encrypted": sealed["encrypted"], "dek": altered});
     codec.client.post("/decrypt-value", wrong).await.refused(403, "dek_handle_invalid");
-    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+    // One that lives for a second.
+    let codec = Launch::new().toml("[keys]\ndek_release = \"sealed\"\ndek_handle_ttl_s = 1").start().await;
+    let sealed = codec.client.encrypt("shop", &secret("x")).await;
+    let handle = decrypt_dek(&codec.client, "shop", &sealed["encryptedDEK"]).await.ok()["dek"].clone();
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let call = json!({"encrypted": sealed["encrypted"], "dek": handle});
     codec.client.post("/decrypt-value", call).await.refused(403, "dek_handle_invalid");
 }
 

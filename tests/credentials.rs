@@ -42,7 +42,11 @@ impl Guest {
     }
 
     fn in_time(origin: &str, settings: CredentialSettings, deadline: Duration) -> Self {
-        let credential = Arc::new(Credential::new("lent", settings).expect("set up"));
+        Self::lent(origin, Arc::new(Credential::new("lent", settings).expect("set up")), deadline)
+    }
+
+    /// With one that others may have too.
+    fn lent(origin: &str, credential: Arc<Credential>, deadline: Duration) -> Self {
         let grant = OriginGrant {
             origin: origin.to_owned(),
             addresses: vec![LOOPBACK.parse().expect("a network")],

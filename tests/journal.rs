@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -312,21 +313,34 @@ async fn tail_follows_a_growing_journal() {
     let codec = Launch::new().toml("[audit]\nsegment_bytes = 2000").start().await;
     let mut tail = codec.launch.command(&["audit", "tail", "-n", "0", "-f"]);
     let mut tail = tail.stdout(std::process::Stdio::piped()).spawn().expect("starts");
-    let mut lines = BufReader::new(tail.stdout.take().expect("piped")).lines();
+    let output = BufReader::new(tail.stdout.take().expect("piped"));
+    let (tell, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+    let seal = async || {
+        let answer = codec.client.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await;
+        answer.ok();
+        let seq = answer.receipt().split(':').nth(1).and_then(|seq| seq.parse::<u64>().ok());
+        seq.expect("a receipt")
+    };
+    let seq = |line: String| serde_json::from_str::<serde_json::Value>(&line).expect("JSON")["seq"].as_u64();
     // Until it has looked, what it follows is not settled.
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut seen = loop {
+        seal().await;
+        if let Ok(line) = lines.recv_timeout(Duration::from_millis(50)) {
+            break seq(line).expect("seq");
+        }
+        assert!(Instant::now() < deadline, "it follows nothing");
+    };
+    let mut last = 0;
     for _ in 0..20 {
-        codec.client.encrypt("shop", "v").await;
+        last = seal().await;
     }
-    let seen: Vec<u64> = (0..20)
-        .map(|_| {
-            serde_json::from_str::<serde_json::Value>(&lines.next().expect("a line").expect("text")).expect("JSON")
-                    ["seq"]
-                    .as_u64()
-                    .expect("seq")
-        })
-        .collect();
-    assert!(seen.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seen:?}");
+    while seen < last {
+        let line = lines.recv_timeout(Duration::from_secs(20)).expect("a line");
+        assert_eq!(seq(line), Some(seen + 1));
+        seen += 1;
+    }
     tail.kill().expect("killed");
     tail.wait().expect("ended");
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::key_providers::{launch, transit_toml, vault};
 use crate::support::backend::{Fault, Reply};
 use crate::support::key_vault_keys::{KeyVaultKeys, KeyVaultKeysServer};
-use crate::support::outside_kek::{decrypts, kek, stopped};
+use crate::support::outside_kek::{decrypts, kek, stopped, waiting_for};
 use crate::support::s3::S3;
 use crate::support::{root, walk_through};
 
@@ -70,9 +70,8 @@ async fn aws_kms_wraps_for_whom_its_policy_lets_and_its_signatures_are_checked()
     ] {
         launch.toml = toml(keys);
         let refused = launch.clone().start_unready().await;
-        refused.client.get("/readyz").await.refused(503, "not_ready");
-        let waiting = refused.client.get("/status").await.ok()["waitingFor"].clone();
-        assert!(waiting.as_str().is_some_and(|why| why.contains(named)), "{case}: {waiting}");
+        let waiting = waiting_for(&refused).await;
+        assert!(waiting.contains(named), "{case}: {waiting}");
     }
     // An alias that has moved on: what is there opens under the key that its row names, which the ARN tells.
     moto.verify(false).await;
@@ -158,8 +157,8 @@ async fn a_vault_that_passes_over_the_context_wraps_nothing_and_a_derived_key_is
     let dir = launch.dir.clone();
     let toml = transit_toml(&vault.origin(), dir.path(), "codec", "", "breaker_ms = 200");
     let codec = launch.toml(&toml).start_unready().await;
-    let waiting = codec.client.get("/status").await.ok()["waitingFor"].clone();
-    assert!(waiting.as_str().is_some_and(|why| why.contains("associated_data")), "{waiting}");
+    let waiting = waiting_for(&codec).await;
+    assert!(waiting.contains("associated_data"), "{waiting}");
     vault.with(|vault| vault.transit().is_old = false);
     codec.until_ready().await;
     codec.client.encrypt("shop", "v").await;

@@ -19,10 +19,10 @@ pub(crate) fn down() -> Fault {
 #[tokio::test]
 async fn deks_in_the_cache_outlast_an_outage_to_their_ttl_and_then_it_is_503_until_vault_is_back() {
     let (codec, vault) = start("cache_ttl_s = 4", "breaker_failures = 2\nbreaker_ms = 300").await;
+    let began = Instant::now();
     let sealed = codec.client.encrypt("shop", "v").await;
     let variables = json!({"A": {"type": "secret", "value": sealed["encrypted"]}});
     let call = json!({"projectId": "shop", "deploymentId": "d", "variables": variables});
-    let unwrapped = Instant::now();
     vault.always(Some(down()));
     let records = codec.records().len();
     let refused = codec.client.post("/encrypt", json!({"projectId": "new", "value": "v"})).await;
@@ -36,19 +36,22 @@ async fn deks_in_the_cache_outlast_an_outage_to_their_ttl_and_then_it_is_503_unt
         let answer = codec.client.post("/decrypt-all", call.clone()).await;
         if answer.status != 200 {
             answer.refused(503, "kek_unavailable");
-            break unwrapped.elapsed();
+            break began.elapsed();
         }
         assert_eq!(answer.ok(), json!({"A": "v"}));
         from_cache += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    assert!(from_cache > 10 && ended >= Duration::from_secs(3), "{from_cache} in {ended:?}");
+    // Of its four seconds, less what a busy machine may have taken to unwrap it and to keep it.
+    assert!(from_cache > 0 && ended >= Duration::from_secs(3), "{from_cache} in {ended:?}");
     // Left alone meanwhile, but for a look now and then.
+    let looked_since = Instant::now();
     vault.requests();
     for _ in 0..100 {
         codec.client.post("/decrypt-all", call.clone()).await.refused(503, "kek_unavailable");
     }
-    assert!(vault.requests() < 20, "it is left alone");
+    let (looks, looked_for) = (vault.requests(), looked_since.elapsed());
+    assert!(looks as u128 <= 1 + looked_for.as_millis() / 300, "{looks} looks in {looked_for:?}");
     vault.always(None);
     codec.until_logged(" answers again").await;
     decrypts(&codec.client, "shop", &sealed["encrypted"], "v").await;
@@ -60,7 +63,7 @@ async fn deks_in_the_cache_outlast_an_outage_to_their_ttl_and_then_it_is_503_unt
 /// Whatever comes in place of an answer: nothing is made, nothing announced, and the next call that is answered is as if nothing had been.
 #[tokio::test]
 async fn what_is_no_answer_is_503_and_nothing_is_lost() {
-    let (codec, vault) = start("cache_ttl_s = 1", "deadline_ms = 1000\nbreaker_failures = 1000").await;
+    let (codec, vault) = start("cache_ttl_s = 1", "deadline_ms = 10000\nbreaker_failures = 1000").await;
     let sealed = codec.client.encrypt("shop", "v").await;
     tokio::time::sleep(OUT_OF_THE_CACHE).await;
     let json = |status: u16, text: &str| Fault::Say(Reply::new(status, text).with("content-type", "application/json"));
@@ -71,7 +74,7 @@ async fn what_is_no_answer_is_503_and_nothing_is_lost() {
         ("429", Fault::Say(Reply::new(429, "{}"))),
         ("500", json(500, r#"{"errors":["internal error"]}"#)),
         ("503", down()),
-        ("slow", Fault::Late(Duration::from_secs(3))),
+        ("slow", Fault::Late(Duration::from_secs(60))),
         ("cut in the middle", Fault::Cut),
         ("10 MB", Fault::Huge(10 << 20)),
         ("not JSON", Fault::Say(Reply::new(200, "<html>"))),
@@ -85,11 +88,13 @@ async fn what_is_no_answer_is_503_and_nothing_is_lost() {
         let records = codec.records().len();
         vault.always(Some(fault));
         let project = format!("p-{index}");
-        let refused = codec.client.post("/encrypt", json!({"projectId": project, "value": "v"})).await;
-        assert_eq!(refused.problem(), (503, "kek_unavailable".into()), "{case}: {}", refused.text);
+        let encrypting = codec.client.post("/encrypt", json!({"projectId": project, "value": "v"}));
         let call = json!({"projectId": "shop", "encryptedDEK": sealed["encryptedDEK"]});
-        let refused = codec.client.post("/decrypt-dek", call.clone()).await;
-        assert_eq!(refused.problem(), (503, "kek_unavailable".into()), "{case}: {}", refused.text);
+        let decrypting = codec.client.post("/decrypt-dek", call);
+        let (encrypting, decrypting) = tokio::join!(encrypting, decrypting);
+        for refused in [encrypting, decrypting] {
+            assert_eq!(refused.problem(), (503, "kek_unavailable".into()), "{case}: {}", refused.text);
+        }
         assert!(!codec.log().contains("ALARM"), "{case}");
         assert!(codec.records()[records..].iter().all(|record| record["action"] != "DEK_CREATE"), "{case}");
         vault.always(None);
@@ -97,15 +102,12 @@ async fn what_is_no_answer_is_503_and_nothing_is_lost() {
     }
     let call = json!({"projectId": "shop", "encryptedDEK": sealed["encryptedDEK"]});
     codec.client.post("/decrypt-dek", call).await.ok();
-    // It says for how long it wants to be left alone, and is.
+    // It says for how long it wants to be left alone, and is: who asked it sooner would be answered.
     vault.fault(Fault::Say(Reply::new(429, "{}").with("retry-after", "2")));
-    vault.requests();
-    for _ in 0..3 {
-        codec.client.post("/encrypt", json!({"projectId": "busy", "value": "v"})).await.refused(503, "kek_unavailable");
-    }
-    assert_eq!(vault.requests(), 1);
-    tokio::time::sleep(Duration::from_millis(2_100)).await;
-    codec.client.encrypt("busy", "v").await;
+    let (began, call) = (Instant::now(), json!({"projectId": "busy", "value": "v"}));
+    codec.client.post("/encrypt", call.clone()).await.refused(503, "kek_unavailable");
+    codec.client.until_status(200, "/encrypt", call).await;
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
     codec.verify(&[]);
 }
 

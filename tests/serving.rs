@@ -172,9 +172,10 @@ async fn a_policy_that_never_ends_takes_time_that_nobody_else_wants() {
 #[tokio::test]
 async fn nobody_waits_for_the_rests_of_a_policy_that_changes_nothing() {
     let codec = endless("mode = \"monitor\"").await;
-    let mut decided = Vec::new();
-    while decided.iter().filter(|decision| *decision == "monitor:busy").count() < 10 {
-        assert!(decided.len() < 200, "every call waited for its turn: {decided:?}");
+    let mut decided: Vec<Value> = Vec::new();
+    let count = |decided: &[Value], how: &str| decided.iter().filter(|decision| *decision == how).count();
+    while count(&decided, "monitor:busy") < 10 || count(&decided, "monitor:timeout") <= 10 {
+        assert!(decided.len() < 400, "every call waited for its turn, or none had one: {decided:?}");
         codec.client.encrypt("shop", "v").await;
         decided.push(codec.last_record()["decisions"]["endless"].clone());
     }
@@ -182,7 +183,6 @@ async fn nobody_waits_for_the_rests_of_a_policy_that_changes_nothing() {
         decided.iter().all(|decision| *decision == "monitor:busy" || *decision == "monitor:timeout"),
         "{decided:?}"
     );
-    assert!(decided.iter().filter(|decision| *decision == "monitor:timeout").count() > 10, "{decided:?}");
 }
 
 /// Values in a batch that takes long.
@@ -221,19 +221,20 @@ async fn who_goes_away_from_a_batch_that_takes_long_leaves_its_record() {
     let codec = Codec::start().await;
     codec.client.encrypt("shop", &secret("value")).await;
     let body = json!({"projectId": "shop", "variables": secrets(&values("gone"))}).to_string();
-    let mut left = 0;
-    for patience in 1..40 {
+    let is_batch = |record: &Value| record["variables"].as_array().is_some_and(|names| names.len() == BATCH);
+    let (mut left, mut patience) = (0, 1);
+    // Until one of them began: on a busy machine it takes a while until the body is there.
+    while patience < 40 || !codec.records().iter().any(is_batch) {
+        assert!(patience < 60_000, "none of them began");
         let call = codec.client.post_text("/encrypt-all", body.clone());
         left += usize::from(tokio::time::timeout(Duration::from_millis(patience), call).await.is_err());
+        patience += if patience < 40 { 1 } else { patience };
     }
     assert!(left > 0, "all were answered within milliseconds");
     // Every call that began is recorded, allowed or abandoned, and the service goes on.
     codec.client.encrypt("shop", &secret("value")).await;
     let records = codec.records();
-    let is_batch = |record: &&Value| record["variables"].as_array().is_some_and(|names| names.len() == BATCH);
-    let batches: Vec<_> = records.iter().filter(is_batch).collect();
-    assert!(!batches.is_empty());
-    for record in batches {
+    for record in records.iter().filter(|record| is_batch(record)) {
         let (outcome, reason) = (&record["outcome"], &record["reason"]);
         assert!(outcome == "allowed" || (outcome == "failed" && reason == "abandoned"), "{record}");
     }

@@ -72,6 +72,7 @@ async fn clickhouse_has_every_record_in_order_and_refuses_who_does_not_know_its_
     std::fs::write(codec.launch.dir.path().join("password"), clickhouse::PASSWORD).expect("written");
     codec.until_carried("siem").await;
     codec.calls(50).await;
+    codec.until_carried("siem").await;
     assert_eq!(codec.terminate().await, 0);
     let journal = codec.launch.journal_lines();
     assert_same(&server.hashes().await, &hashes(&journal));
@@ -110,6 +111,7 @@ async fn rsyslogd_over_tcp_has_every_record_with_what_identifies_it() {
     let mut codec = Launch::new().with_plugins().toml(&toml).start().await;
     codec.calls(60).await;
     codec.client.post("/decrypt-dek", json!({"projectId": "shop", "encryptedDEK": "AAAA"})).await;
+    codec.until_carried("siem").await;
     assert_eq!(codec.terminate().await, 0);
     assert_received(&server, &codec).await;
 }
@@ -129,6 +131,7 @@ async fn rsyslogd_over_tls_has_every_record_and_a_stranger_with_its_address_none
     std::fs::copy(right.ca(), codec.launch.dir.path().join("ca.pem")).expect("copied");
     codec.until_carried("siem").await;
     codec.calls(10).await;
+    codec.until_carried("siem").await;
     assert_eq!(codec.terminate().await, 0);
     assert_received(&server, &codec).await;
 }

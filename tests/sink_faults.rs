@@ -62,7 +62,7 @@ async fn an_answer_waits_for_its_record_at_the_required_sink_and_is_refused_at_t
     let front = HaProxy::start(&server.address.to_string(), None).await;
     let toml = |required: bool| {
         let siem = http(&format!("http://{}", front.address), server.path(), &format!("required = {required}"));
-        format!("[audit]\ndeadline_ms = 700\n{siem}{BESIDE}")
+        format!("[audit]\ndeadline_ms = 5000\n{siem}{BESIDE}")
     };
     let mut codec = Launch::new().with_plugins().toml(&toml(true)).start().await;
     for _ in 0..5 {
@@ -81,15 +81,15 @@ async fn an_answer_waits_for_its_record_at_the_required_sink_and_is_refused_at_t
     let (answer, took) = call(&codec).await;
     answer.refused(503, "audit_unavailable");
     assert!(answer.header("x-audit-receipt").is_none());
-    assert!(took >= Duration::from_millis(650), "it waits to its deadline: {took:?}");
-    assert!(took < Duration::from_secs(3), "and no longer: {took:?}");
+    assert!(took >= Duration::from_millis(4_950), "it waits to its deadline: {took:?}");
+    assert!(took < Duration::from_secs(30), "and no longer: {took:?}");
     // The breaker opens, and nobody is made to wait.
     let sink = codec.until_sink("siem", "the breaker opens", |sink| sink["breaker"] == "open").await;
     assert!(sink["lastFailure"].is_string() && sink["lagRecords"].as_u64() > Some(0), "{sink}");
     for _ in 0..10 {
         let (answer, took) = call(&codec).await;
         answer.refused(503, "audit_unavailable");
-        assert!(took < Duration::from_millis(600), "it is refused at once: {took:?}");
+        assert!(took < Duration::from_millis(2_500), "it is refused at once: {took:?}");
     }
     // Its disk is well, and another replica would fare no better.
     assert_eq!(codec.client.get("/readyz").await.status, 200);
@@ -117,8 +117,8 @@ async fn an_answer_waits_for_its_record_at_the_required_sink_and_is_refused_at_t
 #[tokio::test]
 async fn a_required_sink_that_hangs_or_answers_garbage_or_a_redirect_refuses_and_then_mends() {
     let server = Collector::start(Kind::NdJson).await;
-    let toml = http(&server.origin(), server.path(), "required = true\ndeadline_ms = 600");
-    let mut codec = Launch::new().with_plugins().toml(&format!("[audit]\ndeadline_ms = 400\n{toml}")).start().await;
+    let toml = http(&server.origin(), server.path(), "required = true\ndeadline_ms = 4000");
+    let mut codec = Launch::new().with_plugins().toml(&toml).start().await;
     call(&codec).await.0.ok();
     let redirect = Reply::new(307, "").with("Location", format!("{}/elsewhere", server.origin()));
     let garbage = Reply::new(404, "\u{1b}[31m<html>\n".repeat(1_000));
@@ -131,10 +131,10 @@ async fn a_required_sink_that_hangs_or_answers_garbage_or_a_redirect_refuses_and
         assert_eq!(call(&codec).await.0.status, 200, "{case}");
     }
     assert!(!codec.log().contains('\u{1b}'), "what a server says is escaped");
-    server.delay(Duration::from_secs(30));
+    server.delay(Duration::from_secs(60));
     let (answer, took) = call(&codec).await;
     answer.refused(503, "audit_unavailable");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
     codec.until_logged("no whole answer in time").await;
     server.delay(Duration::ZERO);
     codec.until_carried("siem").await;
@@ -145,8 +145,9 @@ async fn a_required_sink_that_hangs_or_answers_garbage_or_a_redirect_refuses_and
 
 #[tokio::test]
 async fn a_required_sink_that_cannot_be_loaded_refuses_every_audited_call_until_the_right_file_is_there() {
-    let launch =
-        Launch::new().toml(&format!("[plugins]\n{}", BESIDE.replace("[[sinks]]", "[[sinks]]\nrequired = true")));
+    let launch = Launch::new()
+        .toml("[audit]\ndeadline_ms = 60000")
+        .toml(&BESIDE.replace("[[sinks]]", "[[sinks]]\nrequired = true"));
     launch.put_plugin("audit-lines.wasm", b"\0asm\x0d\0\x01\0");
     let mut codec = launch.start_unready().await;
     codec.until_sink("beside", "it is there and does not run", |sink| sink["errorCode"].is_string()).await;
@@ -159,7 +160,7 @@ async fn a_required_sink_that_cannot_be_loaded_refuses_every_audited_call_until_
     for (path, body) in requests {
         let started = Instant::now();
         codec.client.post(path, body).await.refused(503, "audit_unavailable");
-        assert!(started.elapsed() < Duration::from_secs(1), "{path}: at once");
+        assert!(started.elapsed() < Duration::from_secs(30), "{path}: at once");
     }
     // Where replicas are replaced one after the other, this one takes nobody's place.
     codec.client.get("/readyz").await.refused(503, "not_ready");
@@ -169,6 +170,40 @@ async fn a_required_sink_that_cannot_be_loaded_refuses_every_audited_call_until_
     codec.calls(5).await;
     assert_eq!(codec.terminate().await, 0);
     assert_same(&beside(&codec), &codec.launch.journal_lines());
+}
+
+#[tokio::test]
+async fn a_file_that_breaks_off_lets_no_required_sink_go_and_one_that_says_so_does() {
+    let whole = format!("{BESIDE}required = true\n");
+    let (before_it, _) = BESIDE.split_once("[[sinks]]").expect("a sink");
+    let optional = BESIDE.replace("\"beside\"", "\"optional\"") + "required = false\n";
+    let mut codec = Launch::new().with_plugins().toml(&whole).start().await;
+    for (case, cut) in [
+        ("in the middle of it", BESIDE),
+        ("before it", before_it),
+        ("at the beginning", ""),
+        ("where another is said to be optional", &*optional),
+    ] {
+        let plugins = codec.reconfigure(cut).await;
+        let error = plugins["configError"].as_str().unwrap_or_default();
+        assert!(error.contains("`required = false` for `beside`"), "{case}: {plugins:#}");
+        assert_eq!((&plugins["sinks"][0]["live"], &plugins["sinks"][0]["required"]), (&json!(true), &json!(true)));
+        codec.reconfigure(&whole).await;
+        codec.until_plugins("it is whole again", |plugins| plugins["configError"].is_null()).await;
+    }
+    // Another one in its place; then none, in two steps.
+    let another = whole.replace("\"beside\"", "\"another\"");
+    let said = another.replace("required = true", "required = false");
+    for (toml, sinks) in
+        [(&*another, json!([["another", true]])), (&*said, json!([["another", false]])), (before_it, json!([]))]
+    {
+        let plugins = codec.reconfigure(toml).await;
+        assert!(plugins["configError"].is_null(), "{plugins:#}");
+        let found = plugins["sinks"].as_array().cloned().unwrap_or_default();
+        let found: Vec<Value> = found.iter().map(|sink| json!([sink["name"], sink["required"]])).collect();
+        assert_eq!(json!(found), sinks, "{plugins:#}");
+    }
+    codec.calls(1).await;
 }
 
 #[tokio::test]
@@ -210,6 +245,7 @@ async fn an_optional_sink_that_is_down_at_the_end_has_its_records_after_the_next
     assert!(ending.elapsed() < Duration::from_secs(10), "{:?}", ending.elapsed());
     server.down(None);
     let mut codec = codec.launch.clone().start().await;
+    codec.until_carried("siem").await;
     assert_eq!(codec.terminate().await, 0);
     assert_same(&server.taken(), &codec.launch.journal_lines());
 }

@@ -153,7 +153,7 @@ async fn postgres_down_at_the_start_is_waited_for() {
     let server = tokio::task::spawn_blocking(Server::start).await.expect("starts");
     let url = server.database().await;
     server.stop();
-    let codec = Launch::new().variable("DATABASE_URL", &url).toml("[store]\ndeadline_ms = 500").start_unready().await;
+    let codec = Launch::new().variable("DATABASE_URL", &url).start_unready().await;
     assert_eq!(codec.client.get("/livez").await.status, 200);
     codec.client.get("/readyz").await.refused(503, "not_ready");
     let answer = codec.client.post("/encrypt", json!({"projectId": "shop", "value": "v"})).await;
@@ -161,14 +161,15 @@ async fn postgres_down_at_the_start_is_waited_for() {
     assert_eq!(answer.header("retry-after"), Some("1"));
     server.restart();
     codec.until_ready().await;
-    codec.client.encrypt("shop", "v").await;
+    until_encrypts(&codec, "shop").await;
 }
 
 #[tokio::test]
 async fn postgres_gone_hanging_or_read_only_in_flight() {
     let server = tokio::task::spawn_blocking(Server::start).await.expect("starts");
     let url = server.database().await;
-    let codec = Launch::new().variable("DATABASE_URL", &url).toml("[store]\ndeadline_ms = 700").start().await;
+    // The deadline is the default, two seconds: who listens for changes gives up after three, and then lets go of what it has cached.
+    let codec = Launch::new().variable("DATABASE_URL", &url).start().await;
     let cached = codec.client.encrypt("cached", &secret("c")).await;
     assert_eq!(
         codec.client.post("/decrypt-all", all("cached", &cached["encrypted"])).await.ok(),
@@ -187,7 +188,7 @@ async fn postgres_gone_hanging_or_read_only_in_flight() {
         let answer = codec.client.post("/encrypt", json!({"projectId": "new", "value": "v"})).await;
         assert_eq!(answer.problem(), (503, "store_unavailable".into()), "{case}: {}", answer.text);
         assert_eq!(answer.header("retry-after"), Some("1"), "{case}");
-        assert!(started.elapsed() < Duration::from_secs(5), "{case}: it hangs");
+        assert!(started.elapsed() < Duration::from_secs(30), "{case}: it hangs");
         // What is cached goes on.
         assert_eq!(
             codec.client.post("/decrypt-all", all("cached", &cached["encrypted"])).await.ok(),
@@ -304,9 +305,9 @@ async fn postgres_that_is_silent_at_the_start_keeps_nobody_from_livez_or_from_en
 #[tokio::test]
 async fn a_connection_lost_in_the_middle_of_a_creation_is_looked_after_and_one_row_is_there() {
     let url = postgres::database().await;
-    let codec = Launch::new().variable("DATABASE_URL", &url).start().await;
-    // Inserts take long enough to be struck.
-    let mut inserts = SlowInserts::on(&url).await;
+    let codec = Launch::new().variable("DATABASE_URL", &url).toml("[store]\ndeadline_ms = 20000").start().await;
+    // The first insert takes long enough to be struck.
+    let mut inserts = SlowInserts::first(&url).await;
     let (sealed, ()) = tokio::join!(codec.client.encrypt("shop", "v"), inserts.strike());
     assert!(codec.log().contains("looking again"), "the strike missed:\n{}", codec.log());
     let mut database = PgConnection::connect(&url).await.expect("connects");

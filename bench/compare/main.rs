@@ -14,6 +14,9 @@ mod machine;
 mod musts;
 mod paced;
 mod plots;
+#[expect(unreachable_pub, clippy::expect_used, reason = "the tests' own")]
+#[path = "../../tests/support/ports.rs"]
+mod ports;
 mod report;
 mod server;
 mod setting;

@@ -48,9 +48,10 @@ async fn a_vault_token_is_renewed_before_it_ends_though_nobody_asks() {
     let (server, guest, _files) = vault(set_up, PATIENT).await;
     let url = server.stub.url("/v1/secret/data/app");
     assert_eq!(guest.get(&url).await.status, 200);
-    until("renewed twice", || server.renewals() >= 3).await;
-    assert_eq!((guest.get(&url).await.status, server.logins(), server.issued().len()), (200, 1, 1));
-    assert!(guest.credential.state().counts.renewals >= 2);
+    until("renewed three times", || guest.credential.state().counts.renewals >= 3).await;
+    // On a busy machine it may come too late for one, and only a login helps then.
+    assert_eq!((guest.get(&url).await.status, server.needless_logins()), (200, 0));
+    assert!(server.renewals() >= 3);
     // Whoever lets go of it ends the renewals too.
     drop(guest);
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -120,6 +121,7 @@ async fn a_login_that_fails_is_told_without_secrets_left_alone_for_a_while_and_t
     let good = server.proof();
     // The next secret id is not in the file yet.
     server.change_proof(&secret("proof-2"));
+    server.reply(&[Reply::new(400, r#"{"errors":["invalid role or secret ID"]}"#).with("retry-after", "60")]);
     let why = guest.refused(&url).await;
     assert!(why.contains("HTTP 400: invalid role or secret ID") && why.contains(&server.stub.origin()), "{why}");
     assert!(!why.contains(&good));
@@ -177,18 +179,21 @@ async fn a_login_waits_as_long_as_the_server_says_and_goes_on_when_its_guest_is_
     }
     assert!(began.elapsed() >= Duration::from_secs(3) && guest.get(&url).await.status == 200);
 
-    let (server, guest, _files) = vault(VaultSetUp::default(), Duration::from_millis(300)).await;
+    let (server, hasty, _files) = vault(VaultSetUp::default(), Duration::from_millis(300)).await;
     let url = server.stub.url("/v1/secret/data/app");
-    server.delay_logins(Duration::from_millis(900));
-    let why = guest.refused(&url).await;
+    server.delay_logins(Duration::from_secs(60));
+    let why = hasty.refused(&url).await;
     assert!(why.contains("has not ended in the time"), "{why}");
-    until("the login goes on", || guest.credential.state().was_had).await;
-    assert_eq!((guest.get(&url).await.status, server.logins()), (200, 1));
+    server.delay_logins(Duration::ZERO);
+    until("the login goes on", || hasty.credential.state().was_had).await;
+    let patient = Guest::lent(&server.stub.origin(), hasty.credential.clone(), PATIENT);
+    assert_eq!((patient.get(&url).await.status, server.logins()), (200, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_goes_on_while_vault_cannot_renew_it() {
-    let set_up = VaultSetUp { ttl: Duration::from_secs(6), is_renewable: false, ..VaultSetUp::default() };
+    // From two thirds of it on another one is wanted, and it is good for nine tenths.
+    let set_up = VaultSetUp { ttl: Duration::from_secs(12), is_renewable: false, ..VaultSetUp::default() };
     let (server, guest, _files) = vault(set_up, PATIENT).await;
     let url = server.stub.url("/v1/secret/data/app");
     assert_eq!(guest.get(&url).await.status, 200);

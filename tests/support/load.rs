@@ -138,6 +138,8 @@ impl Shared {
                 continue;
             };
             let known = self.any_sealed();
+            // Whoever begins while it may be away may hear of it when it is there again.
+            let may_be_away = self.outage.load(Ordering::Relaxed);
             let outcome = match (turn % 16, known) {
                 (0, _) | (_, None) => self.seal(&target, client, turn, projects).await,
                 (1..=5, Some(known)) => known.opens_by_dek(&target).await,
@@ -146,7 +148,8 @@ impl Shared {
             match outcome {
                 Ok(()) => drop(self.answers.fetch_add(1, Ordering::Relaxed)),
                 Err(Unanswered::Outage) => {
-                    assert!(self.outage.load(Ordering::Relaxed), "503 store_unavailable, and the store is there");
+                    let may_be_away = may_be_away || self.outage.load(Ordering::Relaxed);
+                    assert!(may_be_away, "503 store_unavailable, and the store is there");
                     self.outages.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }

@@ -16,6 +16,7 @@ pub mod loopback;
 pub mod node;
 pub mod outside_kek;
 pub mod plugins;
+pub mod ports;
 pub mod postgres;
 pub mod proc;
 pub mod proxy;
@@ -34,6 +35,7 @@ use std::path::PathBuf;
 
 pub use client::{Answer, Client};
 pub use codec::{Codec, Launch};
+pub use ports::free_port;
 
 /// Every secret value in tests begins with this, and every process's traces are searched for it.
 pub const CANARY: &str = "canary-7c1f5e";
@@ -46,12 +48,6 @@ pub fn secret(name: &str) -> String {
 /// The repository.
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// A port that was free just now.
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
 
 /// A file that `make test` puts there.

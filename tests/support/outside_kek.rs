@@ -1,5 +1,7 @@
 //! What tests of KEKs that are somewhere else look at, be they in a token or behind a key service.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 
@@ -29,8 +31,16 @@ pub async fn stopped(mut codec: Codec) -> Launch {
     codec.launch.clone()
 }
 
-/// It is not ready: what it waits for.
+/// It is not ready: what it waits for, once it has tried. On a busy machine it listens before that.
 pub async fn waiting_for(codec: &Codec) -> String {
-    codec.client.get("/readyz").await.refused(503, "not_ready");
-    codec.client.get("/status").await.ok()["waitingFor"].as_str().expect("a cause").to_owned()
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        codec.client.get("/readyz").await.refused(503, "not_ready");
+        let cause = codec.client.get("/status").await.ok()["waitingFor"].as_str().expect("a cause").to_owned();
+        if cause != "starting" && !cause.contains("its plugin is not loaded yet") {
+            return cause;
+        }
+        assert!(Instant::now() < deadline, "{cause}:\n{}", codec.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

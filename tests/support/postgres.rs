@@ -93,7 +93,7 @@ impl Server {
 
     pub fn restart(&self) {
         let log = self.dir.join("data/log");
-        let options = format!("-k {} -c listen_addresses=127.0.0.1 -p {}", self.dir.display(), self.port);
+        let options = format!("-k {} -c listen_addresses=127.0.0.1 -p {} -c fsync=off", self.dir.display(), self.port);
         self.control(&["-w", "-s", "-l", &log.to_string_lossy(), "-o", &options, "start"]);
     }
 
@@ -125,17 +125,29 @@ fn binaries() -> PathBuf {
     newest.expect("a version of PostgreSQL").join("bin")
 }
 
-/// Inserts of DEKs that take half a second, and who is in the middle of one.
+/// Inserts of DEKs that take a while, and who is in the middle of one.
 pub struct SlowInserts(PgConnection);
 
 impl SlowInserts {
-    pub async fn on(url: &str) -> Self {
+    /// Each takes three seconds.
+    pub async fn each(url: &str) -> Self {
+        Self::after(url, "PERFORM pg_sleep(3);").await
+    }
+
+    /// The first takes half a minute, and the others are quick: what is lost with it counts it all the same.
+    pub async fn first(url: &str) -> Self {
+        Self::after(url, "IF nextval('inserts') = 1 THEN PERFORM pg_sleep(30); END IF;").await
+    }
+
+    async fn after(url: &str, waits: &str) -> Self {
         let mut database = PgConnection::connect(url).await.expect("connects");
+        let body = format!("BEGIN {waits} RETURN NEW; END");
         for statement in [
-            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END $$",
-            "CREATE TRIGGER slow BEFORE INSERT ON project_dek FOR EACH ROW EXECUTE FUNCTION slow()",
+            "CREATE SEQUENCE inserts".to_owned(),
+            format!("CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$"),
+            "CREATE TRIGGER slow BEFORE INSERT ON project_dek FOR EACH ROW EXECUTE FUNCTION slow()".to_owned(),
         ] {
-            sqlx::query(statement).execute(&mut database).await.expect("slow");
+            sqlx::query(AssertSqlSafe(statement)).execute(&mut database).await.expect("slow");
         }
         Self(database)
     }

@@ -22,7 +22,8 @@ if [ -n "$primary" ]; then
 else
     as "$bin/initdb" -D "$dir/data" -A scram-sha-256 -U postgres --pwfile="$dir/password" --no-sync -E UTF8 >"$dir/initdb.log"
 fi
+# A server that is killed loses nothing without fsync: no test has its machine crash.
 as "$bin/pg_ctl" -D "$dir/data" -w -s -l "$dir/data/log" \
-    -o "-k $dir -c listen_addresses=127.0.0.1 -p $port -c max_connections=200" start
+    -o "-k $dir -c listen_addresses=127.0.0.1 -p $port -c max_connections=200 -c fsync=off" start
 echo ready
 cat >/dev/null

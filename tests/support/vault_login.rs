@@ -38,6 +38,8 @@ struct State {
     tokens: HashMap<String, Token>,
     issued: Vec<String>,
     logins: usize,
+    /// Those that came while a token had more than a tenth of its life before it.
+    needless_logins: usize,
     renewals: usize,
     /// In place of the next logins.
     replies: VecDeque<Reply>,
@@ -67,6 +69,7 @@ impl VaultLogin {
             tokens: HashMap::new(),
             issued: Vec::new(),
             logins: 0,
+            needless_logins: 0,
             renewals: 0,
             replies: VecDeque::new(),
             refuses_renewals: false,
@@ -77,10 +80,9 @@ impl VaultLogin {
         let stub = Stub::start_slow(move |asked| {
             let shared = shared.clone();
             Box::pin(async move {
-                let is_login = asked.path.ends_with("/login");
-                let delay = shared.lock().expect("unharmed").delay;
-                if is_login {
-                    tokio::time::sleep(delay).await;
+                let (is_login, came) = (asked.path.ends_with("/login"), Instant::now());
+                while is_login && came.elapsed() < shared.lock().expect("unharmed").delay {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 shared.lock().expect("unharmed").answer(&asked)
             })
@@ -110,6 +112,10 @@ impl VaultLogin {
         self.state().logins
     }
 
+    pub fn needless_logins(&self) -> usize {
+        self.state().needless_logins
+    }
+
     pub fn renewals(&self) -> usize {
         self.state().renewals
     }
@@ -127,6 +133,7 @@ impl VaultLogin {
         self.state().replies.extend(replies.iter().cloned());
     }
 
+    /// Also those that wait already.
     pub fn delay_logins(&self, delay: Duration) {
         self.state().delay = delay;
     }
@@ -171,6 +178,8 @@ impl State {
 
     fn log_in(&mut self, asked: &Asked) -> Reply {
         self.logins += 1;
+        let soon = Instant::now() + self.set_up.ttl / 10;
+        self.needless_logins += usize::from(self.tokens.values().any(|token| token.ends > soon));
         if let Some(reply) = self.replies.pop_front() {
             return reply;
         }

@@ -10,6 +10,7 @@ use crate::alternate::{rows, turns, warm_up};
 use crate::client::block_on;
 use crate::figures::{count, number};
 use crate::launches::{Launch, NO_FSYNC, os};
+use crate::ports::free_port;
 use crate::report::Report;
 use crate::server::Server;
 use crate::setting::{OwnedDek, Setting};
@@ -30,11 +31,6 @@ const DEKS: usize = 2_000;
 const ENTRIES: usize = 16;
 
 /// Of what the module above asks its parent.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0");
-    listener.and_then(|listener| listener.local_addr()).map_or(0, |address| address.port())
-}
-
 fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()
 }
