@@ -1,5 +1,5 @@
 # Each target does all of its own set-up, says what it does, and works again the second time.
-.PHONY: run test lint bench plugins fmt
+.PHONY: run test lint bench plugins dist fmt
 
 run: plugins ## build codec and its plugins, and serve on 127.0.0.1:8686 with secrets of its own under ./data
 	target/release/codec serve --dev
@@ -8,6 +8,9 @@ plugins: ## the plugins that ship, as components in target/plugins
 	@tests/setup.sh build
 	cargo build --release --locked --workspace --bins
 	target/release/codec-plugin build plugins --out target/plugins
+
+dist: plugins ## the program as it is to be deployed, in target/dist, and the plugins that ship in target/plugins
+	cargo build --profile dist --locked --workspace --bins
 
 test: ## all tests, against real servers that they start themselves
 	@tests/setup.sh test
@@ -33,11 +36,11 @@ lint: ## format, clippy, licences, bans and sources of dependencies
 
 bench: ## codec beside Node, a bare axum echo and in-process ciphers, with ratios and plots (bench/RESULTS.md); then its parts
 	@tests/setup.sh bench
-	cargo build --release --locked --workspace --bins --example compare --example echo
-	target/release/codec-plugin build plugins --out target/plugins
-	target/release/codec-plugin build plugins/examples --out target/plugins
-	target/release/examples/compare
-	cargo bench --locked --bench parts -- --quick
+	cargo build --profile dist --locked --workspace --bins --example compare --example echo
+	target/dist/codec-plugin build plugins --out target/plugins
+	target/dist/codec-plugin build plugins/examples --out target/plugins
+	target/dist/examples/compare
+	cargo bench --profile dist --locked --bench parts -- --quick
 
 fmt:
 	cargo fmt --all

@@ -1,6 +1,6 @@
 //! What the parts cost, in process: cipher, envelope, a body of `/decrypt-all`, the journal, a policy's decision, a delivery to a sink.
 //!
-//! `cargo bench --bench parts`; needs the plugins that `make plugins` builds.
+//! `cargo bench --profile dist --bench parts`; needs the plugins that `make plugins` builds.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a benchmark fails loudly")]
 

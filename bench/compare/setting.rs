@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CASE", value_parser = cases::ALL.map(|(name, _)| name))]
     pub(crate) only: Vec<String>,
     /// The folder of `codec`, `codec-plugin` and `examples/echo`.
-    #[arg(long, default_value = "target/release", value_name = "DIR")]
+    #[arg(long, default_value = "target/dist", value_name = "DIR")]
     bin: PathBuf,
     /// The folder of the plugins that ship.
     #[arg(long, default_value = "target/plugins", value_name = "DIR")]
