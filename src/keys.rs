@@ -24,6 +24,7 @@ mod sealing;
 mod service_key;
 mod source;
 mod standing;
+mod verified;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,10 +57,11 @@ use lookup::InReach;
 pub use pkcs11::{Pkcs11Kek, generate_key};
 pub use proof::KekProofError;
 pub use provider::ProviderKek;
-pub use restore::{Restore, Restored, VerifiedBackup};
+pub use restore::{Restore, Restored};
 pub use rewrap::{Rewrapped, Rewrapper, Walk};
 pub use sealing::Sealing;
 pub use source::{KekSource, MemoryKeks};
+pub use verified::VerifiedBackup;
 
 /// Where DEKs come from.
 pub struct Keys {

@@ -282,7 +282,7 @@ fn the_walk_through_works_as_written() {
         "1 DEKs and 1 canaries added",
         r#"{"URL":"postgres://shop:hunter2@db/shop"}"#,
         "REFUSED: shop:1: generation 2 (decrypt-only) in the store, 1 here",
-        "nothing was restored: the store is newer than this backup, or has another history, in 1 rows",
+        "nothing was restored: 1 rows are in the way",
         "exit code 1",
     ] {
         assert!(said.lines().any(|said| said == line), "{line}: {said}");

@@ -46,6 +46,9 @@ pub(super) struct Restore {
     /// Open each DEK, too, and see that it is the one that its row says.
     #[arg(long)]
     unwrap: bool,
+    /// Mend rows that are corrupt in the store, though others are newer there: those stay.
+    #[arg(long)]
+    mend: bool,
     /// Say what would happen, and change nothing. Beside a process that serves, if need be.
     #[arg(long)]
     dry_run: bool,
@@ -202,7 +205,8 @@ async fn restore_into(
     };
     let rows = verified.digest.rows;
     let bar = progress_bar(rows, "{human_pos} of {human_len} rows, {per_sec}, {eta} to go");
-    let into = keys::Restore { whole: as_dyn(&mut whole), is_dry: command.dry_run, ring };
+    let (is_dry, only_mends) = (command.dry_run, command.mend);
+    let into = keys::Restore { whole: as_dyn(&mut whole), is_dry, only_mends, ring };
     let restored = into.run(BackupReader::open(&command.file)?, &verified, |rows| bar.inc(rows)).await?;
     bar.finish_and_clear();
     let is_refused = restored.refused.count > 0;
@@ -225,7 +229,10 @@ async fn restore_into(
     if is_refused {
         print!("{}", lines(&restored.refused, "REFUSED"));
         let rows = restored.refused.count;
-        println!("nothing was restored: the store is newer than this backup, or has another history, in {rows} rows");
+        println!("nothing was restored: {rows} rows are in the way");
+        if !command.mend {
+            println!("to mend corrupt rows all the same, and leave what is newer as it is: --mend");
+        }
         return Ok(ExitCode::FAILURE);
     }
     if let Some(whole) = whole.filter(|_| !command.dry_run) {
@@ -237,6 +244,9 @@ async fn restore_into(
     println!("{} DEKs and {} canaries {would}added", restored.added, restored.canaries);
     println!("{} DEKs {would}brought forward", restored.brought_forward);
     println!("{} DEKs {would}mended", restored.mended.count);
+    if command.mend {
+        println!("{} DEKs are newer here, or of another history, and stay", restored.newer);
+    }
     println!("{} DEKs were here already", restored.same);
     println!("SHA-256 {sha256}");
     Ok(ExitCode::SUCCESS)

@@ -3,10 +3,10 @@
 //! A row counts its changes (`generation`), but that is a number, and two stores can have come to the same one by different ways. What
 //! proves that one row became of another is what it remembers of it, under its MAC: the digest of every form that the DEK was wrapped as.
 
-use origan_codec_host::crypto::{KekUnavailable, KeyRing, Tag, UnwrapError};
+use origan_codec_host::crypto::{Dek, EncryptedDek, KekId, KekUnavailable, KeyRing, Tag, UnwrapError, WrappedDek};
 
 use super::lookup::tags;
-use super::row::{dek_context, hangs_together, with_state};
+use super::row::{dek_context, hangs_together, rewrapped, with_state};
 use crate::store::{DekRow, DekState, KeptRow, Remains};
 
 /// What a row of a backup is to the one that stands in its place.
@@ -25,10 +25,12 @@ pub(super) enum Standing {
 }
 
 /// Whether a row of a backup may take the place of a corrupt one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Verdict {
     /// It may: nothing is lost by it.
     Mend,
+    /// It may, in the form in which the corrupt one has its DEK: callers may have kept that.
+    MendAs(Box<DekRow>),
     /// It may if the DEK with one of these fingerprints has a row in the end: it opens in the corrupt one, and is not the backup's.
     MendIfKept(Vec<Tag>),
     /// It may not.
@@ -79,22 +81,46 @@ pub(super) async fn judge(ring: &KeyRing, there: &Remains, kept: &DekRow) -> Res
     if tied.is_some_and(|tied| hangs_together(ring, tied) == Ok(true) && !is_tied_alike(tied, kept)) {
         return Ok(Verdict::Leave("its MAC verifies, and it is newer than the backup's, or of another history".into()));
     }
-    if let Some(wrapped) = &there.encrypted_dek {
-        match ring.unwrap_dek(kek_id, wrapped, dek_context(&kept.project_id, kept.version)).await {
-            Ok(dek) => {
-                let fingerprint = ring.fingerprint(kept.kek_id, &dek);
-                let is_same = fingerprint.is_ok_and(|of| of.0 == kept.fingerprint);
-                return Ok(if is_same { Verdict::Mend } else { Verdict::MendIfKept(tags(ring, &dek)) });
+    if let Some(wrapped) = &there.encrypted_dek
+        && let Some((kek_id, dek)) = opened(ring, wrapped, kept).await?
+    {
+        let is_same = ring.fingerprint(kept.kek_id, &dek).is_ok_and(|of| of.0 == kept.fingerprint);
+        return Ok(match (is_same, *wrapped == kept.encrypted_dek) {
+            (true, true) => Verdict::Mend,
+            (true, false) if kept.state == DekState::Destroyed => Verdict::Mend,
+            (true, false) => {
+                match as_wrapped(ring, kept, WrappedDek { kek_id, encrypted_dek: wrapped.clone() }, &dek) {
+                    Some(row) => Verdict::MendAs(Box::new(row)),
+                    None => Verdict::Mend,
+                }
             }
-            Err(UnwrapError::Unavailable(why)) => return Err(why),
-            Err(UnwrapError::CannotOpen(_) | UnwrapError::WrongLength(_) | UnwrapError::UnknownKek(_)) => {}
-        }
+            (false, true) => Verdict::Leave("it is the backup that has another DEK's fingerprint".into()),
+            (false, false) => Verdict::MendIfKept(tags(ring, &dek)),
+        });
     }
     // Nothing opens in it, as in one that is destroyed; and what is destroyed stays so.
     if tied.is_some_and(|tied| tied.state == DekState::Destroyed) && kept.state != DekState::Destroyed {
         return Ok(Verdict::Leave("it says that it was destroyed, and nothing opens in it".into()));
     }
     Ok(Verdict::Mend)
+}
+
+/// What `wrapped` opens to, and under which KEK: what the row says of that may be what is corrupt.
+async fn opened(ring: &KeyRing, wrapped: &EncryptedDek, kept: &DekRow) -> Result<Option<(KekId, Dek)>, KekUnavailable> {
+    for kek_id in ring.kek_ids() {
+        match ring.unwrap_dek(kek_id, wrapped, dek_context(&kept.project_id, kept.version)).await {
+            Ok(dek) => return Ok(Some((kek_id, dek))),
+            Err(UnwrapError::Unavailable(why)) => return Err(why),
+            Err(UnwrapError::CannotOpen(_) | UnwrapError::WrongLength(_) | UnwrapError::UnknownKek(_)) => {}
+        }
+    }
+    Ok(None)
+}
+
+/// `kept` as it is once its DEK is wrapped so.
+fn as_wrapped(ring: &KeyRing, kept: &DekRow, wrapped: WrappedDek, dek: &Dek) -> Option<DekRow> {
+    let row = rewrapped(ring, kept, wrapped, dek).ok()?.row;
+    Some(DekRow { generation: row.generation + 1, ..row })
 }
 
 /// A primary as a rotation leaves it; none if it is none.
@@ -235,10 +261,13 @@ mod tests {
     #[tokio::test]
     async fn a_corrupt_row_is_mended_unless_something_would_be_lost_by_it() {
         let (kek, elsewhere) = (Kek::generate().expect("random"), Kek::generate().expect("random"));
-        let ring = ring(&kek, &[]);
+        let before = Kek::generate().expect("random");
+        let old = ring(&before, &[]);
+        let ring = ring(&kek, std::slice::from_ref(&before));
         let dek = Dek::generate().expect("random");
-        let root = first(&ring, &dek).await;
+        let (root, again) = (first(&ring, &dek).await, first(&ring, &dek).await);
         let other = first(&ring, &Dek::generate().expect("random")).await;
+        let older = first(&old, &Dek::generate().expect("random")).await;
         let disabled = replaced(&root, with_state(&ring, &root, DekState::Disabled).expect("a row"));
         let gone = replaced(&disabled, destroyed(&ring, &disabled).expect("a row"));
         let no_mac = |row: &DekRow| DekRow { row_mac: [0; 32], ..row.clone() };
@@ -250,6 +279,8 @@ mod tests {
             ("another KEK", DekRow { kek_id: elsewhere.id(), ..root.clone() }, false, "is not configured"),
             ("newer, and sound", disabled.clone(), false, "its MAC verifies"),
             ("another DEK", no_mac(&other), true, "MendIfKept"),
+            ("another DEK, and the wrong KEK", no_mac(&DekRow { kek_id: kek.id(), ..older }), true, "MendIfKept"),
+            ("the same DEK, wrapped anew", no_mac(&again), true, "MendAs"),
             ("destroyed", no_mac(&gone), true, "it says that it was destroyed"),
         ];
         let kept = |row: &DekRow| KeptRow { row: row.clone(), encryptions: 64 };
@@ -265,13 +296,29 @@ mod tests {
             };
             let said = match judge(&ring, &remains, &root).await.expect("in memory") {
                 Verdict::Mend => "Mend".to_owned(),
+                Verdict::MendAs(row) => {
+                    assert_eq!(row.encrypted_dek, again.encrypted_dek);
+                    assert_eq!((row.fingerprint, row.former_digests.len()), (root.fingerprint, 1));
+                    "MendAs".to_owned()
+                }
                 Verdict::MendIfKept(fingerprints) => {
-                    assert_eq!(fingerprints, [other.fingerprint]);
+                    assert_eq!(fingerprints.len(), 2);
                     "MendIfKept".to_owned()
                 }
                 Verdict::Leave(why) => why,
             };
             assert!(said.contains(expected) && (expected != "Mend" || said == "Mend"), "{case}: {said}");
         }
+        // A backup that was made of a row whose fingerprint had been altered.
+        let remains = Remains {
+            kek_id: Some(root.kek_id),
+            encrypted_dek: Some(root.encrypted_dek.clone()),
+            tied: Ok(root.clone()),
+            encryptions: 64,
+            last_used_at_ms: 0,
+        };
+        let wrong = DekRow { fingerprint: [0; 32], ..root.clone() };
+        let verdict = judge(&ring, &remains, &wrong).await.expect("in memory");
+        assert!(matches!(&verdict, Verdict::Leave(why) if why.contains("it is the backup")), "{verdict:?}");
     }
 }

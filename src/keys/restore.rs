@@ -1,36 +1,19 @@
 //! A backup into the store: all of it verified before anything is written, and written all of it or not at all. What the store has is newer
 //! than what a backup has unless it is shown to be what became of it afterwards, or is corrupt.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::io::BufRead;
 
-use futures_util::StreamExt;
-use origan_codec_host::crypto::{KeyRing, Tag, UnwrapError};
-use subtle::ConstantTimeEq;
+use origan_codec_host::crypto::{KeyRing, Tag};
 
 use super::backup::{BackupError, Faults};
 use super::lineage::{Standing, Verdict, fault, judge, rotated, stands};
-use super::row::{dek_context, hangs_together};
-use crate::store::backup::{BackupDigest, BackupReader, Part};
-use crate::store::{DekRow, DekState, KeptCanary, KeptRow, RowPlace, StoreError, WholeStore, rows_at};
+use super::verified::{BATCH, VerifiedBackup, batch};
+use crate::store::backup::BackupReader;
+use crate::store::{DekRow, KeptCanary, KeptRow, RowPlace, StoreError, WholeStore, rows_at};
 
-/// Rows worked on together.
-const BATCH: usize = 1_000;
-/// DEKs a service unwraps at once, where a KEK is outside.
-const AT_ONCE: usize = 8;
 /// Why a row is not added.
 const CLASHES: &str = "it clashes with another row of the store's: its DEK is there, or another primary";
-
-/// A backup that is what it says: every line by the KEK's word, every row by its own MAC.
-#[derive(Debug)]
-pub struct VerifiedBackup {
-    /// What it is known by.
-    pub digest: BackupDigest,
-    /// Its canaries.
-    pub canaries: Vec<KeptCanary>,
-    /// Rows that do not hang together: with one of them, nothing is restored.
-    pub faults: Faults,
-}
 
 /// What became of the rows, or would.
 #[derive(Debug, Default)]
@@ -45,10 +28,14 @@ pub struct Restored {
     pub mended: Faults,
     /// Rows that were there; of some, fewer encryptions were counted.
     pub same: u64,
+    /// Rows that the store has newer, or of another history, and that stay: where corrupt ones are to be mended, and no more.
+    pub newer: u64,
     /// Rows that the store has newer, or of another history: with one of them, nothing is restored.
     pub refused: Faults,
     /// Rows that clashed with others when they were added. A few at the most: some of those give way later.
     clashed: Vec<KeptRow>,
+    /// Fingerprints of rows that would be added, where that is only tried.
+    to_add: HashSet<Tag>,
     /// Where a corrupt row was that has a DEK which is not the backup's, and the DEK's fingerprints.
     displaced: Vec<(RowPlace, Vec<Tag>)>,
 }
@@ -59,55 +46,10 @@ pub struct Restore<'a> {
     pub whole: Option<&'a mut dyn WholeStore>,
     /// Whether only to say what would happen.
     pub is_dry: bool,
+    /// Whether what is newer in the store stays, rather than keeps the rest from being restored.
+    pub only_mends: bool,
     /// The KEKs.
     pub ring: &'a KeyRing,
-}
-
-impl VerifiedBackup {
-    /// Reads `backup` to its end, and opens every DEK if asked to. `step` is told how many rows it has come on.
-    pub async fn read<R: BufRead>(
-        mut backup: BackupReader<R>,
-        ring: &KeyRing,
-        unwraps: bool,
-        step: impl Fn(u64),
-    ) -> Result<Self, BackupError> {
-        let kek_id = backup.header().kek_id;
-        if !ring.kek_ids().any(|id| id == kek_id) {
-            let ours = ring.kek_ids().map(|id| id.to_string()).collect::<Vec<_>>().join(", ");
-            return Err(BackupError::OtherKek { theirs: kek_id, ours });
-        }
-        let mut canaries = Vec::new();
-        let mut faults = Faults::default();
-        let mut unknown = BTreeMap::<String, u64>::new();
-        loop {
-            let (rows, end) = batch(&mut backup, |canary| canaries.push(canary))?;
-            let verifying = rows.iter().map(async |kept| match hangs_together(ring, &kept.row) {
-                Err(_) => Ok(Some(kept.row.kek_id)),
-                Ok(false) => Err(Fault::Row("its MAC does not verify".into())),
-                Ok(true) if unwraps => opens(ring, &kept.row).await.map(|()| None),
-                Ok(true) => Ok(None),
-            });
-            let verified: Vec<_> = futures_util::stream::iter(verifying).buffered(AT_ONCE).collect().await;
-            for (kept, outcome) in rows.iter().zip(verified) {
-                match outcome {
-                    Ok(None) => {}
-                    Ok(Some(kek_id)) => *unknown.entry(kek_id.to_string()).or_default() += 1,
-                    Err(Fault::Row(why)) => faults.add(kept.row.place(), why),
-                    Err(Fault::All(error)) => return Err(error),
-                }
-            }
-            step(rows.len() as u64);
-            let Some(end) = end else { continue };
-            let vouched = end.digest.with_parts(|parts| ring.backup_mac_verifies(kek_id, parts, &end.mac));
-            if vouched != Ok(true) {
-                return Err(BackupError::Forged(kek_id));
-            }
-            if let Some((kek_id, rows)) = unknown.pop_first() {
-                return Err(BackupError::UnknownKek { kek_id, rows });
-            }
-            return Ok(Self { digest: end.digest, canaries, faults });
-        }
-    }
 }
 
 impl Restore<'_> {
@@ -209,6 +151,7 @@ impl Restore<'_> {
                         restored.refused.add(place, "it was changed in the store at the same moment".into());
                     }
                 }
+                Standing::Newer | Standing::OfAnotherHistory if self.only_mends => restored.newer += 1,
                 Standing::Newer => {
                     let (theirs, ours) = (there.row.generation, kept.row.generation);
                     let state = there.row.state.name();
@@ -221,6 +164,9 @@ impl Restore<'_> {
         }
         restored.added += missing.len() as u64;
         let mended = self.mended(corrupt, restored).await?;
+        if self.is_dry {
+            restored.to_add.extend(mended.iter().map(|kept| kept.row.fingerprint));
+        }
         let new: Vec<&KeptRow> = missing.into_iter().chain(&mended).collect();
         self.add(&new, &places, restored).await
     }
@@ -241,8 +187,10 @@ impl Restore<'_> {
                 continue;
             };
             // Of what was there when it was taken away: if it is left after all, that goes with the transaction.
+            let mut row = there.counted_in(kept);
             match judge(self.ring, &there, &kept.row).await? {
                 Verdict::Mend => {}
+                Verdict::MendAs(wrapped) => row.row = DekRow { last_used_at_ms: row.row.last_used_at_ms, ..*wrapped },
                 Verdict::MendIfKept(fingerprints) => restored.displaced.push((place.clone(), fingerprints)),
                 Verdict::Leave(reason) => {
                     restored.refused.add(place, format!("in the store, {why}, but {reason}"));
@@ -250,7 +198,7 @@ impl Restore<'_> {
                 }
             }
             restored.mended.add(place, why);
-            mended.push(there.counted_in(kept));
+            mended.push(row);
         }
         Ok(mended)
     }
@@ -282,8 +230,8 @@ impl Restore<'_> {
     /// In the end: what has clashed may have room by now, and a primary decrypts only where a service has made another one because it found none.
     /// A DEK that has lost its place must have another.
     async fn settle(&mut self, restored: &mut Restored) -> Result<(), BackupError> {
-        let writes = !self.is_dry && restored.refused.count == 0;
-        let Some(whole) = self.whole.as_deref_mut().filter(|_| writes) else { return Ok(()) };
+        let may_write = restored.refused.count == 0;
+        let Some(whole) = self.whole.as_deref_mut().filter(|_| may_write) else { return Ok(()) };
         for kept in std::mem::take(&mut restored.clashed) {
             let mut is_added = whole.add(&[&kept]).await? == 1;
             if let Some(rotated) = rotated(self.ring, &kept).filter(|_| !is_added) {
@@ -296,7 +244,10 @@ impl Restore<'_> {
         for (place, fingerprints) in std::mem::take(&mut restored.displaced) {
             let mut is_kept = false;
             for fingerprint in &fingerprints {
-                is_kept |= whole.has_fingerprint(fingerprint).await?;
+                // Where it is only tried, the row that would be taken away is there still.
+                let has_it = whole.place_of(fingerprint).await?;
+                is_kept |= has_it.is_some_and(|has_it| !self.is_dry || has_it != place);
+                is_kept |= restored.to_add.contains(fingerprint);
             }
             if !is_kept {
                 let why = "in the store, it is corrupt, but its DEK opens, is not the backup's, and has no other row";
@@ -305,42 +256,4 @@ impl Restore<'_> {
         }
         Ok(())
     }
-}
-
-/// A fault of one row, or of everything.
-enum Fault {
-    Row(String),
-    All(BackupError),
-}
-
-/// Whether the row's DEK opens, and is the one that its fingerprint says.
-async fn opens(ring: &KeyRing, row: &DekRow) -> Result<(), Fault> {
-    if row.state == DekState::Destroyed {
-        return Ok(());
-    }
-    let context = dek_context(&row.project_id, row.version);
-    let dek = match ring.unwrap_dek(row.kek_id, &row.encrypted_dek, context).await {
-        Ok(dek) => dek,
-        Err(UnwrapError::Unavailable(why)) => return Err(Fault::All(why.into())),
-        Err(error) => return Err(Fault::Row(error.to_string())),
-    };
-    let fingerprint = ring.fingerprint(row.kek_id, &dek).map_err(|error| Fault::Row(error.to_string()))?;
-    let is_it = bool::from(fingerprint.0.ct_eq(&row.fingerprint));
-    if is_it { Ok(()) } else { Err(Fault::Row("its fingerprint is another DEK's".into())) }
-}
-
-/// The next rows, at most [`BATCH`], and the end if it has come.
-fn batch<R: BufRead>(
-    backup: &mut BackupReader<R>,
-    mut canary: impl FnMut(KeptCanary),
-) -> Result<(Vec<KeptRow>, Option<crate::store::backup::BackupEnd>), BackupError> {
-    let mut rows = Vec::with_capacity(BATCH);
-    while rows.len() < BATCH {
-        match backup.next_part()? {
-            Part::Canary(kept) => canary(kept),
-            Part::Row(kept) => rows.push(kept),
-            Part::End(end) => return Ok((rows, Some(end))),
-        }
-    }
-    Ok((rows, None))
 }

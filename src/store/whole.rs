@@ -91,8 +91,8 @@ pub trait WholeStore: Send {
     /// did. Counts keep the higher of both.
     async fn bring_forward(&mut self, kept: &KeptRow, replaces: &Tag, generation: u64) -> Result<bool, StoreError>;
 
-    /// Whether a row has this fingerprint.
-    async fn has_fingerprint(&mut self, fingerprint: &Tag) -> Result<bool, StoreError>;
+    /// Where the row is that has this fingerprint.
+    async fn place_of(&mut self, fingerprint: &Tag) -> Result<Option<RowPlace>, StoreError>;
 
     /// What is left of the row in this place, if there is one. With `takes_away`, it is not there any more then, and the other replicas are told.
     async fn remains(&mut self, place: &RowPlace, takes_away: bool) -> Result<Option<Remains>, StoreError>;

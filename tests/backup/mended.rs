@@ -125,6 +125,34 @@ async fn what_was_altered_is_as_it_was_and_opens_again() {
     }
 }
 
+#[tokio::test]
+async fn what_is_newer_stays_while_others_are_mended() {
+    for (kind, launch) in empty_stores(&Launch::new()).await {
+        let codec = launch.start().await;
+        let (shop, blog) = (codec.client.encrypt("shop", "s").await, codec.client.encrypt("blog", "b").await);
+        let file = backed_up(&codec.launch, "backup");
+        post(&codec, "/rotate-dek", 1).await;
+        let launch = stopped(codec).await;
+        execute(&launch, "UPDATE project_dek SET row_mac = fingerprint WHERE project_id = 'blog'").await;
+        let altered = rows(&launch).await;
+        let output = restore(&launch, &file, &[]);
+        assert!(!output.status.success() && said(&output).contains("--mend"), "{kind}: {}", said(&output));
+        assert_eq!(rows(&launch).await, altered, "{kind}");
+        let said = mended(&launch, &file, &["--mend"]);
+        for line in [
+            "MENDED: blog:1: its MAC does not verify",
+            "1 DEKs mended",
+            "1 DEKs are newer here, or of another history, and stay",
+        ] {
+            assert!(said.lines().any(|said| said == line), "{kind}, {line}: {said}");
+        }
+        let codec = launch.start().await;
+        decrypts(&codec.client, "shop", &shop["encrypted"], "s").await;
+        decrypts(&codec.client, "blog", &blog["encrypted"], "b").await;
+        assert_eq!(codec.client.encrypt("shop", "t").await["keyVersion"], 2, "{kind}");
+    }
+}
+
 /// Of one whose state cannot be read, a service does not know that it is the primary one.
 #[tokio::test]
 async fn a_primary_in_whose_place_a_service_has_made_another_decrypts() {
@@ -148,8 +176,11 @@ async fn a_primary_in_whose_place_a_service_has_made_another_decrypts() {
             assert_eq!(answer.ok(), json!({"A": value}), "{kind}");
         }
         assert_eq!(codec.client.encrypt("shop", "third").await["keyVersion"], 2, "{kind}");
-        // It has been rotated since that backup, and is none the worse for it.
-        let (launch, _codec) = made_way(kind, codec).await;
+        // It has been rotated since that backup, and is none the worse for it: it stays, while others are mended.
+        let (launch, codec) = made_way(kind, codec).await;
+        assert!(mended(&launch, &file, &["--mend"]).contains("1 DEKs are newer here"), "{kind}");
+        assert_eq!(rows(&launch).await.len(), 2, "{kind}");
+        let (launch, _codec) = (launch, codec);
         let output = restore(&launch, &file, &["--dry-run"]);
         assert!(said(&output).contains("generation 2 (decrypt-only) in the store, 1 here"), "{}", said(&output));
     }
@@ -217,10 +248,11 @@ async fn what_nobody_can_judge_is_newer_was_destroyed_or_would_be_lost_is_left_a
         let launch = stopped(codec).await;
         execute(&launch, "CREATE TABLE sound AS SELECT row_mac FROM project_dek WHERE project_id = 'a'").await;
         execute(&launch, "UPDATE project_dek SET row_mac = fingerprint WHERE project_id = 'a'").await;
-        let output = restore(&launch, &newer, &[]);
-        let why =
-            "REFUSED: a:1: in the store, it is corrupt, but its DEK opens, is not the backup's, and has no other row";
-        assert!(!output.status.success() && said(&output).contains(why), "{kind}: {}", said(&output));
+        for more in [&["--dry-run"][..], &["--mend"], &[]] {
+            let output = restore(&launch, &newer, more);
+            let why = "REFUSED: a:1: in the store, it is corrupt, but its DEK opens, is not the backup's, and has no other row";
+            assert!(!output.status.success() && said(&output).contains(why), "{kind}: {}", said(&output));
+        }
         execute(&launch, "UPDATE project_dek SET row_mac = (SELECT row_mac FROM sound) WHERE project_id = 'a'").await;
         decrypts(&launch.start().await.client, "a", &precious["encrypted"], "precious").await;
     }

@@ -178,9 +178,11 @@ where
         self.count_up(kept).await.map(|()| true)
     }
 
-    async fn has_fingerprint(&mut self, fingerprint: &Tag) -> Result<bool, StoreError> {
+    async fn place_of(&mut self, fingerprint: &Tag) -> Result<Option<RowPlace>, StoreError> {
         let query = sqlx::query::<DB>(BY_FINGERPRINT).bind(fingerprint.to_vec());
-        Ok(!in_time(query.fetch_all(&mut *self.transaction)).await?.is_empty())
+        let rows = in_time(query.fetch_all(&mut *self.transaction)).await?;
+        let place = |row| Ok(RowPlace { project_id: get::<DB, _>(row, 0)?, version: get::<DB, _>(row, 1)? });
+        rows.first().map(place).transpose()
     }
 
     async fn remains(&mut self, place: &RowPlace, takes_away: bool) -> Result<Option<Remains>, StoreError> {
