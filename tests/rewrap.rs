@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 use crate::key_providers::{transit_toml, vault};
+use crate::support::backend::{Fault, Reply};
 use crate::support::load::Load;
 use crate::support::outside_kek::{kek, stopped};
 use crate::support::{Codec, Launch, postgres};
@@ -273,10 +274,56 @@ async fn from_memory_to_vault_transit_and_back_under_load_nothing_is_lost() {
     let said = ended(rewrap(&pair.codecs[1].launch, &["--at-once", "16"], "back"));
     assert!(said.contains(&format!("{PROJECTS} DEKs wrapped by the primary KEK")), "{said}");
     pair.restart(|launch| Launch { toml: "[audit]\ndurability = \"os\"\n".into(), ..launch }).await;
-    vault.always(Some(crate::support::backend::Fault::Say(crate::support::backend::Reply::new(503, "{}"))));
+    vault.always(Some(Fault::Say(Reply::new(503, "{}"))));
     pair.load.answers(100).await;
     let inside = kek(&pair.codecs[0].client).await["primary"].as_str().expect("an id").to_owned();
     assert_eq!(by_kek(&url).await, [(inside, PROJECTS as i64)]);
     let client = pair.codecs[1].client.clone();
     pair.load.end(&client).await;
+}
+
+#[tokio::test]
+async fn rows_that_a_key_service_refuses_are_named_and_hold_up_no_other() {
+    let (vault, url) = (vault().await, postgres::database().await);
+    let launch = |primary: &str| {
+        let launch = Launch::new().with_plugins().variable("DATABASE_URL", &url).toml("[audit]\ndurability = \"os\"");
+        let keys = format!("primary = \"{primary}\"");
+        let toml = transit_toml(&vault.origin(), launch.dir.path(), "codec", &keys, "breaker_ms = 300");
+        Launch { toml, ..launch }
+    };
+    let memory = Launch::new().kek;
+    let mut codec = launch("provider").variable("KEK_SECRET", &memory).start().await;
+    let encrypt = async |codec: &Codec, projects: &[String]| {
+        for project in projects {
+            codec.client.encrypt(project, "v").await;
+        }
+    };
+    let named = |prefix: &str, count: usize| -> Vec<String> { (0..count).map(|n| format!("{prefix}-{n}")).collect() };
+    // More of them than open the breaker, and others before and behind them.
+    let (cut_off, kept) = (named("b", 8), [named("a", 2), named("c", 2)].concat());
+    encrypt(&codec, &cut_off).await;
+    vault.with(|vault| vault.change("POST", "transit/keys/codec/rotate", json!({})));
+    encrypt(&codec, &kept).await;
+    assert_eq!(codec.terminate().await, 0);
+    let codec = launch("memory").variable("KEK_SECRET", &memory).start().await;
+    vault.with(|vault| vault.change("POST", "transit/keys/codec/config", json!({"min_decryption_version": 2})));
+    for (limit, expected) in [(50, 4), (1, 0), (3, 0)] {
+        let (mut rewrapped, mut failed, mut after) = (0, Vec::new(), Value::Null);
+        loop {
+            let answer = codec.client.post("/rewrap-all", json!({"after": after, "limit": limit})).await.ok();
+            rewrapped += answer["rewrapped"].as_u64().expect("a number");
+            for row in answer["failed"].as_array().expect("a list") {
+                assert_eq!(row["code"], "kek_unavailable");
+                failed.push(row["projectId"].as_str().expect("an id").to_owned());
+            }
+            after = answer["next"].clone();
+            if after.is_null() {
+                break;
+            }
+        }
+        assert_eq!((rewrapped, &failed), (expected, &cut_off), "{limit} at a time");
+    }
+    // Where nobody is answered, nothing is said of any row.
+    vault.always(Some(Fault::Say(Reply::new(503, "{}"))));
+    codec.client.post("/rewrap-all", json!({"limit": 1})).await.refused(503, "kek_unavailable");
 }

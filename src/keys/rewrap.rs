@@ -2,10 +2,11 @@
 //! only then put in the place of the very row that they came from. Whatever is killed in between, every row opens at every moment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use origan_codec_host::crypto::{KeyRing, UnwrapError};
+use origan_codec_host::crypto::{KeyRing, ServiceKey, UnwrapError};
 use subtle::ConstantTimeEq;
 
 use super::row::{dek_context, refuse_unusable, retied, rewrapped, unwrapped, verify};
@@ -18,6 +19,10 @@ use crate::store::{DekRow, DekState, DekStore, Replacement, RowPlace, StoreError
 
 /// Attempts at a row that something else keeps changing.
 const ATTEMPTS: u32 = 5;
+
+/// Attempts at the KEK's place, where it gave some rows no answer, and pauses between them: together as long as it is left alone by default.
+const ANSWER_ATTEMPTS: u32 = 4;
+const ANSWER_PAUSE: Duration = Duration::from_secs(2);
 
 /// DEKs a service works on at once, where a KEK is outside.
 const AT_ONCE: usize = 8;
@@ -84,6 +89,9 @@ pub enum Rewrapped {
     Already,
 }
 
+/// A row, and what is to take its place.
+type Prepared = (RowPlace, Result<Replacement, KeysError>);
+
 /// A stretch of a walk through all rows.
 #[derive(Debug)]
 pub struct Walk {
@@ -145,11 +153,7 @@ impl Rewrapper {
         outcomes: &mut Vec<(RowPlace, Result<Rewrapped, KeysError>)>,
         cause: &Record,
     ) -> Result<Vec<(RowPlace, DekRow)>, KeysError> {
-        let preparing = rows.into_iter().map(async |(place, row)| (place, self.replacement(&row).await));
-        let prepared: Vec<_> = futures_util::stream::iter(preparing).buffered(self.at_once.max(1)).collect().await;
-        // Where all fail alike, it is the KEK's place that gives no answer, and all can be tried again. Otherwise it is the rows' own: their
-        // version of a KEK behind a key service may have been cut off.
-        let answers = prepared.iter().any(|(_, outcome)| !matches!(outcome, Err(KeysError::Kek(_))));
+        let prepared = self.prepared(rows).await?;
         let mut replacements = Vec::with_capacity(prepared.len());
         let mut places = Vec::with_capacity(prepared.len());
         for (place, outcome) in prepared {
@@ -158,7 +162,6 @@ impl Rewrapper {
                     replacements.push(replacement);
                     places.push(place);
                 }
-                Err(error @ KeysError::Kek(_)) if !answers => return Err(error),
                 Err(error) => outcomes.push((place, Err(error))),
             }
         }
@@ -190,6 +193,45 @@ impl Rewrapper {
             }
         }
         Ok(left)
+    }
+
+    /// What is to take each row's place. An error says that the place of a KEK gives no answer to anybody: all of it can be tried again. Where
+    /// it answers, and not for a row, that is the row's own: the version of the key that it is under may have been cut off there.
+    async fn prepared(&self, rows: Vec<(RowPlace, DekRow)>) -> Result<Vec<Prepared>, KeysError> {
+        let is_alone = rows.len() == 1;
+        let preparing = rows.into_iter().map(async |(place, row)| {
+            let outcome = self.replacement(&row).await;
+            (place, row, outcome)
+        });
+        let preparing = futures_util::stream::iter(preparing).buffered(self.at_once.max(1));
+        let first: Vec<_> = preparing.collect().await;
+        let mut prepared = Vec::with_capacity(first.len());
+        for (place, row, mut outcome) in first {
+            if let Err(KeysError::Kek(_)) = outcome {
+                // What others were refused may have stood in its way. One at a time: answers in between keep the way open.
+                self.answers(is_alone).await?;
+                outcome = self.replacement(&row).await;
+                if let Err(KeysError::Kek(_)) = outcome {
+                    self.answers(is_alone).await?;
+                }
+            }
+            prepared.push((place, outcome));
+        }
+        Ok(prepared)
+    }
+
+    /// Whether the KEK that is outside answers: it wraps what is no row's, and opens it. Waits for that, unless somebody waits for one row.
+    async fn answers(&self, is_alone: bool) -> Result<(), KeysError> {
+        let Some(kek) = self.ring.outside() else { return Ok(()) };
+        let mut attempts = if is_alone { 1 } else { ANSWER_ATTEMPTS };
+        loop {
+            attempts -= 1;
+            match ServiceKey::generate()?.wrap(kek).await {
+                Ok(_) => return Ok(()),
+                Err(error) if attempts == 0 => return Err(error.into()),
+                Err(_) => tokio::time::sleep(ANSWER_PAUSE).await,
+            }
+        }
     }
 
     async fn again(
