@@ -20,8 +20,8 @@ use crate::app;
 use crate::audit::Journal;
 use crate::keys::{Imported, Importer};
 use crate::names::ProjectId;
-use crate::store::DekState;
 use crate::store::foreign::{ForeignDek, ForeignTable};
+use crate::store::{Access, DekState};
 
 /// Rows worked on at once: enough for the journal's group commit, few enough for the database.
 const ROWS_AT_ONCE: usize = 32;
@@ -162,7 +162,14 @@ async fn import_deks(command: ImportDeks, setting: Setting) -> anyhow::Result<Ex
     let table = ForeignTable::open(&command.from, &command.table, &command.project_column, &command.dek_column).await?;
     let total = table.count().await.context("cannot count the rows to import")?;
     let store = match command.dry_run {
-        true => app::open_store_to_read_if_made(&config).await?,
+        true => {
+            let store = app::open_store_to_read_if_made(&config).await?;
+            if let Some(store) = &store {
+                // Its schema must be this program's.
+                drop(store.whole(Access::Read).await?);
+            }
+            store
+        }
         false => {
             app::prepare_folders(&config)?;
             Some(app::open_store(&config).await?)

@@ -49,14 +49,14 @@ impl PostgresStore {
         if !found.map_err(|error| not_now(&error))? {
             return Err(never("nothing of codec's is in it".into()));
         }
-        Ok(Self { pool, deadline, kind: KIND, _lock: None })
+        Ok(Self { pool, deadline, kind: KIND, wal: None, _lock: None })
     }
 
     async fn open_and_migrate(url: &str, connections: u32, deadline: Duration) -> Result<Self, OpenStoreError> {
         let (pool, place) = connect(url, connections, deadline).await?;
         let never = |message: String| OpenStoreError::Never { place: place.clone(), message };
         match migrator().run(&pool).await {
-            Ok(()) => Ok(Self { pool, deadline, kind: KIND, _lock: None }),
+            Ok(()) => Ok(Self { pool, deadline, kind: KIND, wal: None, _lock: None }),
             Err(MigrateError::VersionMissing(version)) => Err(never(newer_schema(version))),
             Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(not_now(&error)),
             Err(other) => Err(never(other.to_string())),

@@ -49,7 +49,6 @@ const NOTE_USE: &str = "UPDATE project_dek SET last_used_at = $3 \
      WHERE project_id = $1 AND version = $2 AND last_used_at < $3 RETURNING version";
 // Heard by other replicas when the transaction commits.
 const ANNOUNCE: &str = "SELECT pg_notify('codec_dek', $1)";
-const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 const NEWEST_VERSION: &str = "SELECT MAX(version) FROM project_dek WHERE project_id = $1";
 // Of the very DEK that is sealed under, which another of the same number may have taken the place of.
 const LEASE: &str = "UPDATE project_dek SET encryptions = encryptions + $3 \
@@ -66,6 +65,8 @@ pub struct SqlStore<DB: Database> {
     pub(super) pool: Pool<DB>,
     pub(super) deadline: Duration,
     pub(super) kind: &'static str,
+    /// What was written last, beside SQLite's file.
+    pub(super) wal: Option<super::sqlite::Wal>,
     /// Held as long as the store is open; the kernel takes it back however the process ends.
     pub(super) _lock: Option<std::fs::File>,
 }
@@ -179,11 +180,17 @@ where
         };
         let changed = self.in_time(work).await?;
         let destroys = replacements.iter().any(|replacement| replacement.row.state == DekState::Destroyed);
-        if changed && destroys && self.kind == super::sqlite::KIND {
-            // Else what it was wrapped as stays in the log beside the file. Whoever reads just then keeps it there a while.
-            let _ = self.in_time(sqlx::query::<DB>(CHECKPOINT).fetch_all(&self.pool)).await;
+        if let Some(wal) = self.wal.as_ref().filter(|_| changed && destroys) {
+            wal.is_to_be_emptied();
+            wal.keep_up().await;
         }
         Ok(changed)
+    }
+
+    async fn keep_up(&self) {
+        if let Some(wal) = &self.wal {
+            wal.keep_up().await;
+        }
     }
 
     async fn note_use(&self, project_id: &ProjectId, version: KeyVersion, now_ms: i64) -> Result<(), StoreError> {

@@ -3,12 +3,13 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::Error;
-use sqlx::Sqlite;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, Sqlite};
 
 use super::rows::SqlStore;
 use super::schema::{migrations, newer_schema};
@@ -36,6 +37,8 @@ impl SqliteStore {
             // What a DEK that is destroyed was wrapped as must not stay in the file.
             .pragma("secure_delete", "ON")
             .busy_timeout(deadline);
+        let wal =
+            Wal { options: options.clone().busy_timeout(Duration::ZERO), is_to_be_emptied: AtomicBool::new(false) };
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS)
             // Longer than SQLite itself waits, so that its own answer is the one that is told.
@@ -48,7 +51,7 @@ impl SqliteStore {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => never(explain(&error)),
             other => never(other.to_string()),
         })?;
-        Ok(Self { pool, deadline, kind: KIND, _lock: Some(lock) })
+        Ok(Self { pool, deadline, kind: KIND, wal: Some(wal), _lock: Some(lock) })
     }
 
     /// Opens the database at `path` to read, beside a process that may be writing. Makes nothing.
@@ -58,7 +61,39 @@ impl SqliteStore {
             SqlitePoolOptions::new().max_connections(1).acquire_timeout(2 * deadline).connect_with(options).await;
         let pool = pool
             .map_err(|error| OpenStoreError::Never { place: path.display().to_string(), message: explain(&error) })?;
-        Ok(Self { pool, deadline, kind: KIND, _lock: None })
+        Ok(Self { pool, deadline, kind: KIND, wal: None, _lock: None })
+    }
+}
+
+/// The log beside the file, into which SQLite writes first.
+#[derive(Debug)]
+pub(super) struct Wal {
+    /// Of a connection that waits for nobody: whoever waits for readers holds up all who write.
+    options: SqliteConnectOptions,
+    is_to_be_emptied: AtomicBool,
+}
+
+impl Wal {
+    /// It holds what must not stay.
+    pub(super) fn is_to_be_emptied(&self) {
+        self.is_to_be_emptied.store(true, Ordering::Relaxed);
+    }
+
+    /// Empties it, if it is to be, and if nobody reads or writes just then; a backup reads for long.
+    pub(super) async fn keep_up(&self) {
+        if !self.is_to_be_emptied.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        if !self.emptied().await.unwrap_or(false) {
+            self.is_to_be_emptied();
+        }
+    }
+
+    async fn emptied(&self) -> sqlx::Result<bool> {
+        let mut connection = self.options.connect().await?;
+        let is_busy: i64 = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok(is_busy == 0)
     }
 }
 
