@@ -33,7 +33,7 @@ pub use compiler::{CompilerProcess, compile_stdin};
 pub use dev::DevFiles;
 pub use hardening::{harden_process, lock_memory};
 pub use kek_dir::{KekDir, KekUse};
-pub use secrets::{Doors, Secrets, generate_in_a_token, kek_for_command, kek_in};
+pub use secrets::{Doors, Opened, Secrets, generate_in_a_token, kek_for_command, kek_in};
 pub use startup::{
     journal_settings, open_store, open_store_to_read, open_store_to_read_if_made, prepare_folders, ring_for_the_journal,
 };
@@ -84,8 +84,12 @@ pub async fn serve(
     let code = Arc::new(VouchedCode::new(config.data_dir.join("code")));
     let plugins = Plugins::new(code.clone(), Arc::new(CompilerProcess::on_this_runtime()), secrets.kek.key_provider())?;
     let replica = Arc::new(Replica::new(config.store.url.as_deref()));
+    let mut opened = secrets.doors.open();
+    if let Some(fault) = opened.fault.take() {
+        return Err(fault.into());
+    }
     let edge = Arc::new(Edge {
-        callers: ArcSwap::from_pointee(secrets.doors.open().into_result()?),
+        callers: ArcSwap::from_pointee(std::mem::take(&mut opened.callers)),
         token_file_failure: Default::default(),
         limits: config.limits.clone(),
         body_timeout: Duration::from_millis(config.server.body_timeout_ms),
@@ -170,7 +174,7 @@ pub async fn serve(
             let reminding = remind(&edge.replica, &ready, Duration::from_secs(config.keys.reminder_every_s));
             tokio::join!(
                 working,
-                follow_token_files(&edge, &secrets.doors),
+                follow_token_files(&edge, &secrets.doors, opened),
                 following,
                 looking,
                 keks,
@@ -214,6 +218,7 @@ async fn keep_up(ready: &OnceLock<Arc<Service>>) {
             service.journal.retry_if_failing();
             // The caches would wipe what has expired only when it is used again.
             service.keys.wipe_expired().await;
+            service.keys.store().keep_up().await;
             service.providers.wipe_expired();
         }
     }
@@ -250,8 +255,7 @@ async fn remind(replica: &Replica, ready: &OnceLock<Arc<Service>>, every: Durati
 }
 
 /// Lets in whom the files say now; where one of them is bad, whom that one said last.
-async fn follow_token_files(edge: &Edge, doors: &Doors) {
-    let mut opened = doors.open();
+async fn follow_token_files(edge: &Edge, doors: &Doors, mut opened: Opened) {
     while doors.can_change() {
         tokio::time::sleep(TOKEN_FILES).await;
         let mut next = doors.open_after(&opened);

@@ -155,6 +155,11 @@ impl TokenDigest {
         Self::of_bytes(token.expose_secret().as_bytes())
     }
 
+    /// Whether both are of one token.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+
     fn of_bytes(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }

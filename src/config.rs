@@ -109,7 +109,7 @@ pub struct LimitsConfig {
     pub body_bytes: usize,
     /// Body of `/encrypt-all`, `/decrypt-all`, `/re-encrypt` and `/explain`, in bytes. Default 16777216.
     pub batch_body_bytes: usize,
-    /// Bodies of all requests together, in bytes; more are 503 `overloaded`. Default 268435456.
+    /// Bodies of all requests together, and answers of more than 64 KiB until they are taken, in bytes; more are 503 `overloaded`. Default 268435456.
     pub bodies_bytes: usize,
     /// Variables in one call. Default 10000.
     pub variables: usize,

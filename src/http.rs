@@ -74,7 +74,7 @@ pub struct Edge {
     pub metrics: metrics::Metrics,
     /// Wrong tokens, by where they come from.
     pub wrong_tokens: auth::WrongTokens,
-    /// Memory that bodies take now.
+    /// Memory that bodies take now, and large answers.
     pub bodies_bytes: AtomicUsize,
     /// Requests worked on now.
     pub in_flight: AtomicUsize,

@@ -203,3 +203,34 @@ async fn who_may_not_ask_for_it_takes_no_room_and_holds_up_nobody() {
     assert!(record.get("projectId").is_none(), "{record}");
     codec.client.encrypt("shop", "v").await;
 }
+
+#[tokio::test]
+async fn a_token_that_stands_in_a_second_file_too_stays_whose_it_was() {
+    let launch = Launch::new();
+    let file = |name: &str| launch.dir.path().join(name);
+    std::fs::write(file("first"), "the-first-token").expect("written");
+    std::fs::write(file("second"), "the-second-token").expect("written");
+    let caller = |name: &str, actions: &str| {
+        format!("[[callers]]\nname = \"{name}\"\ntoken_file = \"{name}\"\nactions = [{actions}]\n")
+    };
+    let toml = caller("first", "\"status\", \"generate-dek\"") + &caller("second", "\"status\"");
+    let codec = launch.clone().toml(&toml).start().await;
+    let second = codec.client.with_token("the-second-token");
+    assert_eq!(second.get("/status").await.status, 200);
+    // Mounted in the wrong place: the holder would have the other's name, and may more.
+    std::fs::write(file("first"), "the-first-token\nthe-second-token").expect("written");
+    codec.until_logged("is also a token of caller `second`").await;
+    assert_eq!(second.get("/status").await.status, 200);
+    second.post("/generate-dek", json!({"projectId": "shop"})).await.refused(403, "denied");
+    assert_eq!(codec.last_record()["caller"]["name"], "second");
+    assert_eq!(codec.client.with_token("the-first-token").get("/status").await.status, 200);
+    // It moves: then it is the other's.
+    std::fs::write(file("second"), "a-new-second-token").expect("written");
+    codec
+        .client
+        .with_token("a-new-second-token")
+        .until_status(403, "/generate-dek", json!({"projectId": "shop"}))
+        .await;
+    second.until_status(200, "/generate-dek", json!({"projectId": "shop"})).await;
+    assert_eq!(codec.last_record()["caller"]["name"], "first");
+}

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::compiler::CompilerProcess;
 use super::kek_dir::KekDir;
-use crate::caller::{Action, Caller, Callers, Method, SHARED_CALLER, TokenDigest};
+use crate::caller::{Action, Caller, Callers, Method, SHARED_CALLER, TokenDigest, TokenTaken};
 use crate::config::{CallerConfig, Config, ConfigError, Environment, KekPlace, Pkcs11Config};
 use crate::keys::{KekSource, MemoryKeks};
 use crate::plugins::Plugins;
@@ -117,33 +117,69 @@ impl Doors {
 
     /// The same; of a caller whose file is bad, the tokens that let it in `before`. The others are not held up by it.
     pub fn open_after(&self, before: &Opened) -> Opened {
-        let mut opened = Opened::default();
-        if let Some(token) = &self.shared {
-            let taken = opened.callers.admit(shared_caller(), [token.clone()]);
-            opened.note(taken.map_err(|error| ConfigError::value("INTERNAL_SERVICE_TOKEN", error.to_string())));
-        }
+        let had = |index: usize| before.tokens.get(index).map_or(&[][..], Vec::as_slice);
+        let mut faults: Vec<Option<ConfigError>> = Vec::with_capacity(self.callers.len());
+        let mut tokens: Vec<Vec<TokenDigest>> = Vec::with_capacity(self.callers.len());
         for (index, caller) in self.callers.iter().enumerate() {
-            let kept = || before.tokens.get(index).cloned().unwrap_or_default();
-            let who = || Caller { name: caller.name.clone(), method: Method::Token, actions: caller.actions.clone() };
-            let outcome = tokens_of(caller, index).and_then(|tokens| {
-                let taken = opened.callers.admit(who(), tokens.iter().cloned());
-                taken.map_err(|error| ConfigError::value(format!("callers[{index}].tokens"), error.to_string()))?;
-                Ok(tokens)
-            });
-            let tokens = opened.note(outcome).unwrap_or_else(|| {
-                // Whoever has had one of them taken over goes without.
-                let _ = opened.callers.admit(who(), kept());
-                kept()
-            });
-            opened.tokens.push(tokens);
+            let (read, fault) = match tokens_of(caller, index) {
+                Ok(read) => (read, None),
+                Err(fault) => (had(index).to_vec(), Some(fault)),
+            };
+            tokens.push(read);
+            faults.push(fault);
         }
-        if opened.callers.is_empty() {
-            opened.note::<()>(Err(ConfigError::Variable {
+        // A token of two lets in whoever had it before, or else the first: nobody takes another's name by a line in a file.
+        for index in 0..self.callers.len() {
+            if let Some(other) = self.whose_too(index, &tokens, had) {
+                let message = TokenTaken { other }.to_string();
+                faults[index].get_or_insert(ConfigError::value(format!("callers[{index}].tokens"), message));
+                tokens[index] = had(index).to_vec();
+            }
+        }
+        let mut opened = Opened { fault: faults.into_iter().flatten().next(), ..Opened::default() };
+        let shared = self.shared.iter().map(|token| (shared_caller(), vec![token.clone()]));
+        let named = self.callers.iter().zip(&tokens).map(|(caller, tokens)| {
+            let actions = caller.actions.clone();
+            (Caller { name: caller.name.clone(), method: Method::Token, actions }, tokens.clone())
+        });
+        for (caller, tokens) in shared.chain(named) {
+            if let Err(taken) = opened.callers.admit(caller, tokens) {
+                opened.fault.get_or_insert(ConfigError::value("callers", taken.to_string()));
+            }
+        }
+        opened.tokens = tokens;
+        if opened.callers.is_empty() && opened.fault.is_none() {
+            opened.fault = Some(ConfigError::Variable {
                 name: "INTERNAL_SERVICE_TOKEN",
                 message: "is not set and codec.toml names no callers: nobody could ask for anything".into(),
-            }));
+            });
         }
         opened
+    }
+
+    /// Whose a token of this caller is too, who had it sooner.
+    fn whose_too<'t>(
+        &self,
+        index: usize,
+        tokens: &[Vec<TokenDigest>],
+        had: impl Fn(usize) -> &'t [TokenDigest],
+    ) -> Option<String> {
+        let holds = |tokens: &[TokenDigest], token: &TokenDigest| tokens.iter().any(|other| other.is_same(token));
+        let new = |token: &&TokenDigest| !holds(had(index), token);
+        for token in tokens.get(index)?.iter().filter(new) {
+            if self.shared.as_ref().is_some_and(|shared| shared.is_same(token)) {
+                return Some(SHARED_CALLER.to_owned());
+            }
+            let is_theirs = |&other: &usize| {
+                self.callers[other].name != self.callers[index].name
+                    && holds(&tokens[other], token)
+                    && (other < index || holds(had(other), token))
+            };
+            if let Some(other) = (0..tokens.len()).find(is_theirs) {
+                return Some(self.callers[other].name.clone());
+            }
+        }
+        None
     }
 
     /// Whether there is a file that can change.
@@ -167,16 +203,6 @@ impl Opened {
     /// They, if there was no mistake.
     pub fn into_result(self) -> Result<Callers, ConfigError> {
         self.fault.map_or(Ok(self.callers), Err)
-    }
-
-    fn note<T>(&mut self, outcome: Result<T, ConfigError>) -> Option<T> {
-        match outcome {
-            Ok(done) => Some(done),
-            Err(fault) => {
-                self.fault.get_or_insert(fault);
-                None
-            }
-        }
     }
 }
 

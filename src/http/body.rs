@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use axum::body::HttpBody;
 use axum::extract::Request;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
 use origan_codec_host::crypto::WipedBytes;
+use tokio::time::Instant;
 
 use super::Edge;
 use super::code::Code;
@@ -44,16 +46,27 @@ pub(super) async fn read(
     request: Request,
     limit: usize,
 ) -> Result<ReadBody, Problem> {
-    let is_denied = !context.caller.may(action);
-    let (limit, timeout) =
-        if is_denied { (DENIED_BYTES_MAX.min(limit), DENIED_TIMEOUT) } else { (limit, edge.body_timeout) };
-    match read_in_time(edge, request, limit, timeout).await {
-        // On the heap, or every call would carry its room.
-        Err(why) if is_denied => {
-            Box::pin(async { edge.ready()?.admit(context, action).await.map_err(Problem::from) }).await.and(Err(why))
-        }
-        read => read,
+    if context.caller.may(action) {
+        return read_in_time(edge, request, limit, edge.body_timeout).await;
     }
+    // On the heap, or every call would carry its room.
+    Box::pin(async {
+        let (parts, mut body) = request.into_parts();
+        let length = body.size_hint().upper();
+        if length.is_some_and(|length| length <= DENIED_BYTES_MAX.min(limit) as u64) {
+            let request = Request::from_parts(parts, body);
+            if let Ok(read) = read_in_time(edge, request, limit, DENIED_TIMEOUT).await {
+                return Ok(read);
+            }
+        } else {
+            // Dropped as it comes, for a moment: a connection that is closed on what it has not read yet would lose the answer.
+            let deadline = Instant::now() + DENIED_TIMEOUT;
+            while let Ok(Some(Ok(_))) = tokio::time::timeout_at(deadline, body.frame()).await {}
+        }
+        edge.ready()?.admit(context, action).await?;
+        Err(Problem::new(Code::Internal))
+    })
+    .await
 }
 
 async fn read_in_time(

@@ -61,7 +61,8 @@ pub(super) async fn around(edge: &Arc<Edge>, peer: IpAddr, mut request: Request)
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     edge.metrics.answered(route, problem.as_ref().map(|problem| problem.code), started.elapsed());
     log(&request_id, route, response.status(), problem.as_ref(), started);
-    large::counted(edge, response).await
+    // What anybody may ask for is no caller's, and much of it lies in memory anyhow.
+    if is_work { large::counted(edge, response).await } else { response }
 }
 
 async fn answer(edge: &Arc<Edge>, route: Option<usize>, request: Request) -> Response {

@@ -1,4 +1,4 @@
-//! Answers that are large: in memory until their callers have taken them, and so counted among what the bodies of requests take.
+//! Answers to calls that are large: in memory until their callers have taken them, and so counted among what the bodies of requests take.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

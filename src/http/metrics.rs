@@ -76,7 +76,7 @@ impl Default for Metrics {
         let in_flight = Gauge::default();
         registry.register("requests_in_flight", "Requests worked on now, the one for this included", in_flight.clone());
         let bodies_bytes = Gauge::default();
-        let help = "Memory that bodies of requests take now";
+        let help = "Memory that bodies of requests take now, and answers of more than 64 KiB until they are taken";
         registry.register_with_unit("bodies", help, Unit::Bytes, bodies_bytes.clone());
         let token_file_failing = Gauge::default();
         let help = "1 while a file of tokens is bad, and those it held before stay valid";
