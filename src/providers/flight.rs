@@ -3,11 +3,13 @@
 //!
 //! A call goes on when the request that began it has gone: others may wait for the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use origan_codec_host::plugin::{Fault, ResolveError, ResolvedSecret, SecretReference};
 use tokio::sync::{Semaphore, watch};
 use tracing::warn;
@@ -15,7 +17,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::breaker::{Breaker, Called};
 use super::kept::{Entry, Kept, Key, Landing, Outcome, Secret};
-use super::{Answers, Bounds, BreakerState, ProviderError, ProviderFigures, Resolve};
+use super::{Answers, Bounds, BreakerState, FOUND_BYTES_MAX, ProviderError, ProviderFigures, Resolve};
 use crate::caller::Caller;
 use crate::names::{ExternalReference, ProjectId};
 
@@ -108,17 +110,7 @@ impl Provider {
             let attempt = Attempt { provider: self.clone(), called: Called::Failed };
             tokio::spawn(self.clone().call(resolver.clone(), batch, attempt));
         }
-        let mut outcomes = Vec::with_capacity(wanted.len());
-        for one in waiting {
-            outcomes.push(match one {
-                Waiting::Done(outcome) => outcome,
-                Waiting::For(mut landing) => match landing.wait_for(Option::is_some).await {
-                    Ok(landed) => landed.clone().unwrap_or_else(|| Err(gone())),
-                    Err(_) => Err(gone()),
-                },
-            });
-        }
-        outcomes
+        landed(waiting).await
     }
 
     /// What to wait for, and what nobody is asking yet.
@@ -293,6 +285,36 @@ fn as_outcome(answer: Result<ResolvedSecret, ResolveError>) -> Outcome {
         }
         Err(ResolveError::Unavailable(why)) => Err(ProviderError::Unavailable { why, after: None }),
     }
+}
+
+/// What comes of each, in order. What is found once there is too much of it is let go as soon as it is there.
+async fn landed(waiting: Vec<Waiting>) -> Vec<Outcome> {
+    let mut outcomes: Vec<Outcome> = waiting.iter().map(|_| Err(ProviderError::TooLong)).collect();
+    let mut landing: FuturesUnordered<_> = waiting
+        .into_iter()
+        .enumerate()
+        .map(async |(place, one)| match one {
+            Waiting::Done(outcome) => (place, outcome),
+            Waiting::For(mut landing) => match landing.wait_for(Option::is_some).await {
+                Ok(landed) => (place, landed.clone().unwrap_or_else(|| Err(gone()))),
+                Err(_) => (place, Err(gone())),
+            },
+        })
+        .collect();
+    // Of a secret that several name there is one.
+    let (mut held, mut room) = (HashSet::new(), FOUND_BYTES_MAX);
+    while let Some((place, outcome)) = landing.next().await {
+        if let Ok(secret) = &outcome
+            && held.insert(Arc::as_ptr(secret).addr())
+        {
+            match room.checked_sub(secret.text.len()) {
+                Some(left) => room = left,
+                None => break,
+            }
+        }
+        outcomes[place] = outcome;
+    }
+    outcomes
 }
 
 /// One word from the backend is an answer. If each reference was put off, it is left alone as long as it asks for at the least. Where a

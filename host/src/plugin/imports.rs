@@ -45,6 +45,11 @@ impl LogLine {
         let fields = fields.map(|(name, value)| (cut(name, FIELD_BYTES_MAX), cut(value, FIELD_BYTES_MAX)));
         Self { level, message: cut(message, MESSAGE_BYTES_MAX), fields: fields.collect() }
     }
+
+    /// Bytes of all its texts.
+    pub(super) fn len(&self) -> usize {
+        self.message.len() + self.fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+    }
 }
 
 /// Where one plugin's lines go, for all of its instances.
@@ -110,6 +115,11 @@ impl PluginLog {
         self.take_in(&self.bucket, level, message, fields);
     }
 
+    /// Counts a line that was too many.
+    pub(super) fn drop_line(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// What the host says of the plugin.
     pub(super) fn emit_fault<'f>(&self, message: &str, fields: impl Iterator<Item = (&'f str, &'f str)>) {
         self.take_in(&self.faults, LogLevel::Warn, message, fields);
@@ -123,8 +133,7 @@ impl PluginLog {
         fields: impl Iterator<Item = (&'f str, &'f str)>,
     ) {
         if !admits(bucket) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
+            return self.drop_line();
         }
         let line = LogLine::cut(level, message, fields);
         if matches!(level, LogLevel::Warn | LogLevel::Error)

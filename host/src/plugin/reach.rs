@@ -19,8 +19,9 @@ use super::outside::{HttpRequest, Outside, SendError, WriteLinesError};
 use super::wasi::EmptyWasi;
 pub(super) use leak::{LEAK_LEN, Pieces};
 
-/// Lines of one call that wait.
+/// Lines of one call that wait, and bytes of all of them: each is searched for what it must not tell.
 const LINES_HELD_MAX: usize = 100;
+const LINES_HELD_BYTES_MAX: usize = 64 << 10;
 
 /// The host's side of an instance.
 pub(super) struct Reaching {
@@ -264,9 +265,16 @@ impl log::Host for Reaching {
         let fields = fields.iter().map(|field| (&*field.name, &*field.value));
         match &mut self.lines_held {
             None => self.log.emit(level, &message, fields),
-            // More than are ever written at once are not kept either.
-            Some(lines) if lines.len() < LINES_HELD_MAX => lines.push(LogLine::cut(level, &message, fields)),
-            Some(_) => {}
+            Some(lines) => {
+                let line = LogLine::cut(level, &message, fields);
+                let held: usize = lines.iter().map(LogLine::len).sum();
+                if lines.len() < LINES_HELD_MAX && held + line.len() <= LINES_HELD_BYTES_MAX {
+                    lines.push(line);
+                } else {
+                    // More than are ever written at once are not kept either.
+                    self.log.drop_line();
+                }
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Such a plugin has the secrets that it finds; the record, the log and whoever reads them must not. So what it says in the open, a version,
 //! an error, a line of its log, is searched for the values that it answers.
 
+use std::cell::LazyCell;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -107,19 +108,23 @@ impl SecretProvider {
         // Whatever becomes of the rest, these bytes are wiped.
         let answers = answers.map(|answers| answers.into_iter().map(held).collect::<Answers>());
         let state = store.data_mut();
-        match &answers {
-            Ok(answers) => {
-                let found = pieces(answers);
-                state.let_lines_go("secret", |text| found.stand_in(text.as_bytes()));
-            }
-            // It may have had secrets before, and then nobody here knows what a line must not tell.
-            Err(_) => {
+        let failed_outside = state.failed_outside();
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(fault) => {
+                // It may have had secrets before, and then nobody here knows what a line must not tell.
                 let could_tell = state.was_answered() && self.is_discreet;
                 state.let_lines_go("secret", |_| could_tell);
+                return Err(fault);
             }
-        }
-        let failed_outside = state.failed_outside();
-        Ok((checked(answers?, references.len())?, failed_outside))
+        };
+        let tell = {
+            // Most calls say nothing that is searched for them.
+            let found = LazyCell::new(|| pieces(&answers));
+            state.let_lines_go("secret", |text| found.stand_in(text.as_bytes()));
+            told(&answers, references.len(), |text| text.len() >= VALUE_LEN_MIN && found.stand_in(text.as_bytes()))?
+        };
+        Ok((hushed(answers, tell), failed_outside))
     }
 }
 
@@ -161,20 +166,17 @@ fn held(answer: Result<exported::Secret, exported::ResolveError>) -> Result<Reso
     }
 }
 
-/// One bad answer spoils all of them: who miscounts once has the others in the wrong places too.
-fn checked(answers: Answers, asked: usize) -> Result<Answers, Fault> {
+/// Of each answer whether its words tell a secret, if all of them can be taken. One bad answer spoils all of them: who miscounts once has the
+/// others in the wrong places too. Nobody can say which version it is in place of a plugin whose version tells a secret. Of an error more is known
+/// than its words, and a value such as `production` stands in many an honest one.
+fn told(
+    answers: &[Result<ResolvedSecret, ResolveError>],
+    asked: usize,
+    tells: impl Fn(&str) -> bool,
+) -> Result<Vec<bool>, Fault> {
     if answers.len() != asked {
         return Err(Fault::BadAnswer(format!("{} results to {asked} references", answers.len())));
     }
-    let tell = told(&answers)?;
-    let hushed = |error: ResolveError, tells| if tells { error.without_words() } else { error };
-    Ok(answers.into_iter().zip(tell).map(|(answer, tells)| answer.map_err(|error| hushed(error, tells))).collect())
-}
-
-/// Of each answer whether its words tell a secret, if all of them can be taken. Nobody can say which version it is in place of a plugin whose
-/// version tells one. Of an error more is known than its words, and a value such as `production` stands in many an honest one.
-fn told(answers: &[Result<ResolvedSecret, ResolveError>]) -> Result<Vec<bool>, Fault> {
-    let found = pieces(answers);
     for secret in answers.iter().flatten() {
         if secret.value.len() > SECRET_BYTES_MAX {
             let message = format!("a secret of {} bytes; at most {SECRET_BYTES_MAX} are taken", secret.value.len());
@@ -184,12 +186,17 @@ fn told(answers: &[Result<ResolvedSecret, ResolveError>]) -> Result<Vec<bool>, F
             let message = format!("a version that is not at most {SECRET_VERSION_LEN_MAX} printable characters");
             return Err(Fault::BadAnswer(message));
         }
-        if found.stand_in(secret.version.as_bytes()) {
+        if tells(&secret.version) {
             return Err(Fault::BadAnswer("a version that tells a secret".to_owned()));
         }
     }
-    let tells = |error: &ResolveError| found.stand_in(error.words().as_bytes());
-    Ok(answers.iter().map(|answer| answer.as_ref().is_err_and(tells)).collect())
+    Ok(answers.iter().map(|answer| answer.as_ref().is_err_and(|error| tells(error.words()))).collect())
+}
+
+/// The answers without those words that `tell`.
+fn hushed(answers: Answers, tell: Vec<bool>) -> Answers {
+    let hushed = |error: ResolveError, tells| if tells { error.without_words() } else { error };
+    answers.into_iter().zip(tell).map(|(answer, tells)| answer.map_err(|error| hushed(error, tells))).collect()
 }
 
 /// By which the values of all `answers` are known again.
@@ -200,6 +207,14 @@ fn pieces(answers: &[Result<ResolvedSecret, ResolveError>]) -> Pieces<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn checked(answers: Answers, asked: usize) -> Result<Answers, Fault> {
+        let tell = {
+            let found = pieces(&answers);
+            told(&answers, asked, |text| found.stand_in(text.as_bytes()))?
+        };
+        Ok(hushed(answers, tell))
+    }
 
     fn found(value: &[u8], version: &str) -> Result<ResolvedSecret, ResolveError> {
         Ok(ResolvedSecret { value: Zeroizing::new(value.to_vec()), version: version.into(), keep: None })
