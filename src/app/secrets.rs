@@ -171,9 +171,9 @@ impl Doors {
                 return Some(SHARED_CALLER.to_owned());
             }
             let is_theirs = |&other: &usize| {
+                // What another had is the other's until the next look, even if it is given up just now.
                 self.callers[other].name != self.callers[index].name
-                    && holds(&tokens[other], token)
-                    && (other < index || holds(had(other), token))
+                    && (holds(had(other), token) || other < index && holds(&tokens[other], token))
             };
             if let Some(other) = (0..tokens.len()).find(is_theirs) {
                 return Some(self.callers[other].name.clone());

@@ -246,10 +246,11 @@ async fn restore_into(
     println!("{} DEKs {would}mended", restored.mended.count);
     if command.mend {
         println!("{} DEKs are newer here, or of another history, and stay", restored.newer);
+        print!("{}", lines(&restored.unknown, "UNKNOWN"));
     }
     println!("{} DEKs were here already", restored.same);
     println!("SHA-256 {sha256}");
-    Ok(ExitCode::SUCCESS)
+    Ok(if restored.unknown.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What stands before the rows. Nobody vouches for it yet, but for the canaries themselves.

@@ -22,6 +22,8 @@ const SAMPLE: u32 = 256;
 /// Attempts at a stretch while the store, the journal or a key service gives no answer: about two minutes.
 const ATTEMPTS: u32 = 30;
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// For a key service that gave some DEKs no answer: longer than it may ask to be left alone.
+const PATIENCE: Duration = Duration::from_secs(75);
 
 /// Wrap every DEK by the primary KEK. It can be stopped anywhere and run again, beside services and other runs of it; no value changes.
 #[derive(Args)]
@@ -65,7 +67,8 @@ pub(super) async fn run(command: Rewrap, setting: Setting) -> anyhow::Result<Exi
         }
     };
     let total = left_over(&*store, &ring).await?;
-    let rewrapper = Rewrapper { ring, store, journal: journal.clone(), at_once: command.at_once as usize };
+    let at_once = command.at_once as usize;
+    let rewrapper = Rewrapper { ring, store, journal: journal.clone(), at_once, patience: PATIENCE };
     let outcome = match command.dry_run {
         true => estimate(&rewrapper, total, command.rate).await,
         false => {

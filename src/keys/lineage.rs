@@ -87,7 +87,10 @@ pub(super) async fn judge(ring: &KeyRing, there: &Remains, kept: &DekRow) -> Res
         let is_same = ring.fingerprint(kept.kek_id, &dek).is_ok_and(|of| of.0 == kept.fingerprint);
         return Ok(match (is_same, *wrapped == kept.encrypted_dek) {
             (true, true) => Verdict::Mend,
-            (true, false) if kept.state == DekState::Destroyed => Verdict::Mend,
+            // An older one, which the backup's row knows, or none that counts.
+            (true, false) if kept.state == DekState::Destroyed || kept.former_digests.contains(&wrapped.digest()) => {
+                Verdict::Mend
+            }
             (true, false) => {
                 match as_wrapped(ring, kept, WrappedDek { kek_id, encrypted_dek: wrapped.clone() }, &dek) {
                     Some(row) => Verdict::MendAs(Box::new(row)),

@@ -8,10 +8,13 @@ use origan_codec_host::crypto::{KeyRing, Tag};
 
 use super::backup::{BackupError, Faults};
 use super::lineage::{Standing, Verdict, fault, judge, rotated, stands};
+use super::row::hangs_together;
 use super::verified::{BATCH, VerifiedBackup, batch};
 use crate::store::backup::BackupReader;
 use crate::store::{DekRow, KeptCanary, KeptRow, RowPlace, StoreError, WholeStore, rows_at};
 
+/// Rows that would be added, where that is only tried, whose fingerprints are kept.
+const TO_ADD_MAX: usize = 100_000;
 /// Why a row is not added.
 const CLASHES: &str = "it clashes with another row of the store's: its DEK is there, or another primary";
 
@@ -30,6 +33,8 @@ pub struct Restored {
     pub same: u64,
     /// Rows that the store has newer, or of another history, and that stay: where corrupt ones are to be mended, and no more.
     pub newer: u64,
+    /// Rows of which nobody can tell whether they are corrupt, and that stay, too.
+    pub unknown: Faults,
     /// Rows that the store has newer, or of another history: with one of them, nothing is restored.
     pub refused: Faults,
     /// Rows that clashed with others when they were added. A few at the most: some of those give way later.
@@ -151,7 +156,12 @@ impl Restore<'_> {
                         restored.refused.add(place, "it was changed in the store at the same moment".into());
                     }
                 }
-                Standing::Newer | Standing::OfAnotherHistory if self.only_mends => restored.newer += 1,
+                Standing::Newer | Standing::OfAnotherHistory if self.only_mends => {
+                    match hangs_together(self.ring, &there.row) {
+                        Ok(_) => restored.newer += 1,
+                        Err(_) => restored.unknown.add(place, format!("KEK {} is not configured", there.row.kek_id)),
+                    }
+                }
                 Standing::Newer => {
                     let (theirs, ours) = (there.row.generation, kept.row.generation);
                     let state = there.row.state.name();
@@ -165,7 +175,8 @@ impl Restore<'_> {
         restored.added += missing.len() as u64;
         let mended = self.mended(corrupt, restored).await?;
         if self.is_dry {
-            restored.to_add.extend(mended.iter().map(|kept| kept.row.fingerprint));
+            let new = missing.iter().copied().chain(&mended).take(TO_ADD_MAX.saturating_sub(restored.to_add.len()));
+            restored.to_add.extend(new.map(|kept| kept.row.fingerprint));
         }
         let new: Vec<&KeptRow> = missing.into_iter().chain(&mended).collect();
         self.add(&new, &places, restored).await

@@ -2,7 +2,7 @@
 //! only then put in the place of the very row that they came from. Whatever is killed in between, every row opens at every moment.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -20,9 +20,10 @@ use crate::store::{DekRow, DekState, DekStore, Replacement, RowPlace, StoreError
 /// Attempts at a row that something else keeps changing.
 const ATTEMPTS: u32 = 5;
 
-/// Attempts at the KEK's place, where it gave some rows no answer, and pauses between them: together as long as it is left alone by default.
-const ANSWER_ATTEMPTS: u32 = 4;
-const ANSWER_PAUSE: Duration = Duration::from_secs(2);
+/// How long a call waits for the KEK's place, where that gave some rows no answer: as long as it is left alone by default, and a little more.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// Between looks at it.
+const ANSWER_PAUSE: Duration = Duration::from_secs(1);
 
 /// DEKs a service works on at once, where a KEK is outside.
 const AT_ONCE: usize = 8;
@@ -64,7 +65,7 @@ impl Keys {
 
     fn rewrapper(&self, is_shadow: bool) -> Rewrapper {
         let journal = (!is_shadow).then(|| self.journal.clone());
-        Rewrapper { ring: self.ring(), store: self.store.clone(), journal, at_once: AT_ONCE }
+        Rewrapper { ring: self.ring(), store: self.store.clone(), journal, at_once: AT_ONCE, patience: PATIENCE }
     }
 }
 
@@ -78,6 +79,8 @@ pub struct Rewrapper {
     pub journal: Option<Arc<Journal>>,
     /// DEKs worked on at once, where a KEK is outside.
     pub at_once: usize,
+    /// How long the place of that KEK is waited for, where it gave some rows no answer.
+    pub patience: Duration,
 }
 
 /// What became of a row.
@@ -198,38 +201,50 @@ impl Rewrapper {
     /// What is to take each row's place. An error says that the place of a KEK gives no answer to anybody: all of it can be tried again. Where
     /// it answers, and not for a row, that is the row's own: the version of the key that it is under may have been cut off there.
     async fn prepared(&self, rows: Vec<(RowPlace, DekRow)>) -> Result<Vec<Prepared>, KeysError> {
-        let is_alone = rows.len() == 1;
+        let patience = if rows.len() == 1 { Duration::ZERO } else { self.patience };
         let preparing = rows.into_iter().map(async |(place, row)| {
             let outcome = self.replacement(&row).await;
             (place, row, outcome)
         });
         let preparing = futures_util::stream::iter(preparing).buffered(self.at_once.max(1));
         let first: Vec<_> = preparing.collect().await;
-        let mut prepared = Vec::with_capacity(first.len());
+        let outside = self.ring.keks().find(|(_, outside)| outside.is_some()).map(|(id, _)| id);
+        let answered = |(_, row, outcome): &&(RowPlace, DekRow, Result<Replacement, KeysError>)| {
+            outcome.is_ok() && Some(row.kek_id) == outside && row.state != DekState::Destroyed
+        };
+        let witness = first.iter().find(answered).map(|(_, row, _)| row.clone());
+        let (mut prepared, mut answers) = (Vec::with_capacity(first.len()), false);
         for (place, row, mut outcome) in first {
             if let Err(KeysError::Kek(_)) = outcome {
                 // What others were refused may have stood in its way. One at a time: answers in between keep the way open.
-                self.answers(is_alone).await?;
+                if !answers {
+                    self.answers(witness.as_ref(), patience).await?;
+                }
                 outcome = self.replacement(&row).await;
                 if let Err(KeysError::Kek(_)) = outcome {
-                    self.answers(is_alone).await?;
+                    self.answers(witness.as_ref(), patience).await?;
                 }
+                answers = true;
             }
             prepared.push((place, outcome));
         }
         Ok(prepared)
     }
 
-    /// Whether the KEK that is outside answers: it wraps what is no row's, and opens it. Waits for that, unless somebody waits for one row.
-    async fn answers(&self, is_alone: bool) -> Result<(), KeysError> {
+    /// Whether the KEK that is outside answers: it opens `witness`, which it has opened before, or wraps what is no row's. Waits for that, for a
+    /// while.
+    async fn answers(&self, witness: Option<&DekRow>, patience: Duration) -> Result<(), KeysError> {
         let Some(kek) = self.ring.outside() else { return Ok(()) };
-        let mut attempts = if is_alone { 1 } else { ANSWER_ATTEMPTS };
+        let began = Instant::now();
         loop {
-            attempts -= 1;
-            match ServiceKey::generate()?.wrap(kek).await {
-                Ok(_) => return Ok(()),
-                Err(error) if attempts == 0 => return Err(error.into()),
-                Err(_) => tokio::time::sleep(ANSWER_PAUSE).await,
+            let outcome = match witness {
+                Some(row) => unwrapped(&self.ring, row).await.map(drop),
+                None => ServiceKey::generate()?.wrap(kek).await.map(drop).map_err(Into::into),
+            };
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(error) if began.elapsed() >= patience => return Err(error),
+                Err(_) => tokio::time::sleep(ANSWER_PAUSE.min(patience)).await,
             }
         }
     }

@@ -38,7 +38,7 @@ impl SqliteStore {
             .pragma("secure_delete", "ON")
             .busy_timeout(deadline);
         let wal =
-            Wal { options: options.clone().busy_timeout(Duration::ZERO), is_to_be_emptied: AtomicBool::new(false) };
+            Wal { options: options.clone().busy_timeout(Duration::ZERO), is_to_be_emptied: AtomicBool::new(true) };
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS)
             // Longer than SQLite itself waits, so that its own answer is the one that is told.
@@ -70,6 +70,7 @@ impl SqliteStore {
 pub(super) struct Wal {
     /// Of a connection that waits for nobody: whoever waits for readers holds up all who write.
     options: SqliteConnectOptions,
+    /// At the start, too: a process before may not have come to it.
     is_to_be_emptied: AtomicBool,
 }
 
