@@ -76,7 +76,7 @@ pub struct Edge {
     pub wrong_tokens: auth::WrongTokens,
     /// Memory that bodies take now, and large answers.
     pub bodies_bytes: AtomicUsize,
-    /// Requests worked on now.
+    /// Calls worked on now.
     pub in_flight: AtomicUsize,
     /// The runtime beside the threads that serve.
     pub beside: Handle,

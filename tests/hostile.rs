@@ -23,6 +23,9 @@ const GROWTH_KIB_MAX: u64 = 96 << 10;
 const ONE_FOR_LIFE: &str = "a service has one key provider for its life, and what takes its place is proven first";
 
 const HONEST: &str = r#"
+# It is not the disk that is tried here.
+[audit]
+deadline_ms = 30000
 [plugins]
 default = "allow"
 [[policies]]

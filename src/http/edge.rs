@@ -124,19 +124,24 @@ fn log(request_id: &RequestId, route: Option<usize>, status: StatusCode, problem
     }
 }
 
-/// One of the requests worked on at once.
-struct InFlight<'a>(&'a Edge);
+/// One of the calls worked on at once. Whoever only looks whether it lives takes nobody's place.
+struct InFlight<'a>(Option<&'a Edge>);
 
 impl<'a> InFlight<'a> {
     fn enter(edge: &'a Edge, is_work: bool) -> Option<Self> {
+        if !is_work {
+            return Some(Self(None));
+        }
         let before = edge.in_flight.fetch_add(1, Ordering::Relaxed);
-        let entered = Self(edge);
-        (!is_work || before < edge.requests_max).then_some(entered)
+        let entered = Self(Some(edge));
+        (before < edge.requests_max).then_some(entered)
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(edge) = self.0 {
+            edge.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

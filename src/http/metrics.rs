@@ -74,7 +74,7 @@ impl Default for Metrics {
         let wrong_tokens = Counter::default();
         registry.register("wrong_tokens", "Requests without a valid token", wrong_tokens.clone());
         let in_flight = Gauge::default();
-        registry.register("requests_in_flight", "Requests worked on now, the one for this included", in_flight.clone());
+        registry.register("requests_in_flight", "Calls worked on now", in_flight.clone());
         let bodies_bytes = Gauge::default();
         let help = "Memory that bodies of requests take now, and answers of more than 64 KiB until they are taken";
         registry.register_with_unit("bodies", help, Unit::Bytes, bodies_bytes.clone());
