@@ -90,7 +90,7 @@ impl KeyProvider {
         store.data_mut().let_lines_go("key", |text| key.stand_in(text.as_bytes()));
         let answer =
             answer?.map(|wrapped| Wrapped { ciphertext: wrapped.ciphertext, key_version: wrapped.key_version });
-        checked(answer.map_err(KeyError::from), plaintext)
+        checked(answer.map_err(KeyError::from), &key)
     }
 
     /// What [`KeyProvider::wrap`] was given, under the same context.
@@ -158,9 +158,8 @@ fn attributes(context: &KeyContext) -> Vec<facts::Attribute> {
 }
 
 /// What may be stored, and told: nothing of it holds what was to be wrapped.
-fn checked(answer: Result<Wrapped, KeyError>, plaintext: &[u8]) -> Result<Result<Wrapped, KeyError>, Fault> {
+fn checked(answer: Result<Wrapped, KeyError>, key: &Pieces<'_>) -> Result<Result<Wrapped, KeyError>, Fault> {
     let bad = |message: &str| Err(Fault::BadAnswer(message.to_owned()));
-    let key = pieces(plaintext);
     match &answer {
         Ok(Wrapped { ciphertext, key_version }) => {
             if ciphertext.is_empty() || ciphertext.len() > CIPHERTEXT_BYTES_MAX {
@@ -213,7 +212,7 @@ mod tests {
             ("a long version", wrapped(&[7], &"v".repeat(OUTSIDE_VERSION_LEN_MAX))),
             ("an error", Err(KeyError::Denied("permission denied".into()))),
         ] {
-            assert!(checked(good, &key).is_ok(), "{what}");
+            assert!(checked(good, &pieces(&key)).is_ok(), "{what}");
         }
         let base64 = STANDARD_NO_PAD.encode([b"xy".as_slice(), &key].concat());
         let hexadecimal: String = key.iter().map(|byte| format!("{byte:02X}")).collect();
@@ -230,7 +229,7 @@ mod tests {
             ("the key in the version", wrapped(&[7], &base64)),
             ("the key in an error", Err(KeyError::Unavailable(format!("cannot wrap {base64}")))),
         ] {
-            assert!(matches!(checked(bad, &key), Err(Fault::BadAnswer(_))), "{what}");
+            assert!(matches!(checked(bad, &pieces(&key)), Err(Fault::BadAnswer(_))), "{what}");
         }
     }
 }
