@@ -84,10 +84,7 @@ pub async fn serve(
     let code = Arc::new(VouchedCode::new(config.data_dir.join("code")));
     let plugins = Plugins::new(code.clone(), Arc::new(CompilerProcess::on_this_runtime()), secrets.kek.key_provider())?;
     let replica = Arc::new(Replica::new(config.store.url.as_deref()));
-    let mut opened = secrets.doors.open();
-    if let Some(fault) = opened.fault.take() {
-        return Err(fault.into());
-    }
+    let mut opened = secrets.doors.open()?;
     let edge = Arc::new(Edge {
         callers: ArcSwap::from_pointee(std::mem::take(&mut opened.callers)),
         token_file_failure: Default::default(),

@@ -33,6 +33,7 @@ use crate::audit::Journal;
 use crate::config::{Config, ConfigError};
 use crate::policy::Policies;
 use crate::providers::Providers;
+pub(crate) use component::open_no_link;
 use credentials::Credentials;
 use key_provider::LoadedKeyProvider;
 pub use key_provider::{KeyCallError, KeyFigures, KeyWrapping, WrapBytes};

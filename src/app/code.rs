@@ -13,9 +13,10 @@ use std::time::{Duration, SystemTime};
 
 use origan_codec_host::crypto::MacKey;
 use origan_codec_host::plugin::{CodeCache, CodeKey};
-use rustix::fs::OFlags;
 use tokio::sync::watch;
 use tracing::{debug, warn};
+
+use crate::plugins::open_no_link;
 
 /// Bytes that the files may take together; the longest unused go first.
 const TOTAL_BYTES_MAX: u64 = 512 << 20;
@@ -112,8 +113,7 @@ impl CodeCache for VouchedCode {
 
 /// A file as it was put there, and what it holds: no link, no pipe that nobody writes, nothing that is larger than what is kept.
 fn read(path: &Path) -> io::Result<(File, Vec<u8>)> {
-    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).map_err(io::Error::other)?;
-    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = open_no_link(path)?;
     let found = file.metadata()?;
     if !found.is_file() || found.len() > FILE_BYTES_MAX {
         return Err(ErrorKind::InvalidData.into());

@@ -45,7 +45,7 @@ impl Secrets {
         let kek = Self::kek(config, &environment)?;
         let shared = environment.service_token.as_ref().map(shared_token).transpose()?;
         let doors = Doors { shared, callers: config.callers.clone() };
-        doors.open().into_result()?;
+        doors.open()?;
         Ok(Self { kek, kek_dir: config.keys.kek_dir.as_deref().map(KekDir::at), doors })
     }
 
@@ -110,12 +110,13 @@ pub async fn kek_for_command(config: &Config, environment: &Environment) -> anyh
 }
 
 impl Doors {
-    /// Everybody who may come in, as the files are now.
-    pub fn open(&self) -> Opened {
-        self.open_after(&Opened::default())
+    /// Everybody who may come in, as the files are now; none of them may be bad.
+    pub fn open(&self) -> Result<Opened, ConfigError> {
+        let mut opened = self.open_after(&Opened::default());
+        opened.fault.take().map_or(Ok(opened), Err)
     }
 
-    /// The same; of a caller whose file is bad, the tokens that let it in `before`. The others are not held up by it.
+    /// Everybody who may come in, as the files are now; of a caller whose file is bad, the tokens that let it in `before`. The others are not held up by it.
     pub fn open_after(&self, before: &Opened) -> Opened {
         let had = |index: usize| before.tokens.get(index).map_or(&[][..], Vec::as_slice);
         let mut faults: Vec<Option<ConfigError>> = Vec::with_capacity(self.callers.len());
@@ -197,13 +198,6 @@ pub struct Opened {
     pub fault: Option<ConfigError>,
     /// By caller.
     tokens: Vec<Vec<TokenDigest>>,
-}
-
-impl Opened {
-    /// They, if there was no mistake.
-    pub fn into_result(self) -> Result<Callers, ConfigError> {
-        self.fault.map_or(Ok(self.callers), Err)
-    }
 }
 
 /// Makes a KEK in the token that the configuration names, and says where.

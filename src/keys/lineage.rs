@@ -7,7 +7,7 @@ use origan_codec_host::crypto::{Dek, EncryptedDek, KekId, KekUnavailable, KeyRin
 
 use super::lookup::tags;
 use super::row::{dek_context, hangs_together, rewrapped, with_state};
-use crate::store::{DekRow, DekState, KeptRow, Remains};
+use crate::store::{DekRow, DekState, KeptRow, Remains, Replacement};
 
 /// What a row of a backup is to the one that stands in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,11 +55,11 @@ pub(super) fn stands(there: &KeptRow, kept: &KeptRow) -> Standing {
     if became(theirs, ours) { Standing::Older } else { Standing::OfAnotherHistory }
 }
 
-/// What is wrong with what stands `there`, to one who holds `kept`, which is sound; none: nothing is, or nobody can tell, for its KEK is not in
-/// the ring.
-pub(super) fn fault(ring: &KeyRing, there: &KeptRow, kept: &KeptRow) -> Option<&'static str> {
+/// What is wrong with what stands `there` so, to one who holds `kept`, which is sound; none: nothing is, or nobody can tell, for its KEK is not
+/// in the ring.
+pub(super) fn fault(ring: &KeyRing, standing: Standing, there: &KeptRow, kept: &KeptRow) -> Option<&'static str> {
     let (theirs, ours) = (&there.row, &kept.row);
-    match stands(there, kept) {
+    match standing {
         Standing::Same | Standing::SameWithFewerUses => None,
         // No MAC has the fingerprint. Which of the two is the DEK's own, opening it tells.
         Standing::OfAnotherHistory if is_tied_alike(theirs, ours) && theirs.fingerprint != ours.fingerprint => {
@@ -91,12 +91,10 @@ pub(super) async fn judge(ring: &KeyRing, there: &Remains, kept: &DekRow) -> Res
             (true, false) if kept.state == DekState::Destroyed || kept.former_digests.contains(&wrapped.digest()) => {
                 Verdict::Mend
             }
-            (true, false) => {
-                match as_wrapped(ring, kept, WrappedDek { kek_id, encrypted_dek: wrapped.clone() }, &dek) {
-                    Some(row) => Verdict::MendAs(Box::new(row)),
-                    None => Verdict::Mend,
-                }
-            }
+            (true, false) => match rewrapped(ring, kept, WrappedDek { kek_id, encrypted_dek: wrapped.clone() }, &dek) {
+                Ok(replacement) => Verdict::MendAs(Box::new(as_stored(replacement))),
+                Err(_) => Verdict::Mend,
+            },
             (false, true) => Verdict::Leave("it is the backup that has another DEK's fingerprint".into()),
             (false, false) => Verdict::MendIfKept(tags(ring, &dek)),
         });
@@ -120,10 +118,9 @@ async fn opened(ring: &KeyRing, wrapped: &EncryptedDek, kept: &DekRow) -> Result
     Ok(None)
 }
 
-/// `kept` as it is once its DEK is wrapped so.
-fn as_wrapped(ring: &KeyRing, kept: &DekRow, wrapped: WrappedDek, dek: &Dek) -> Option<DekRow> {
-    let row = rewrapped(ring, kept, wrapped, dek).ok()?.row;
-    Some(DekRow { generation: row.generation + 1, ..row })
+/// The row that comes of it, as the store writes it.
+fn as_stored(replacement: Replacement) -> DekRow {
+    DekRow { generation: replacement.row.generation + 1, ..replacement.row }
 }
 
 /// A primary as a rotation leaves it; none if it is none.
@@ -131,8 +128,8 @@ pub(super) fn rotated(ring: &KeyRing, kept: &KeptRow) -> Option<KeptRow> {
     if kept.row.state != DekState::Primary {
         return None;
     }
-    let row = with_state(ring, &kept.row, DekState::DecryptOnly).ok()?.row;
-    Some(KeptRow { row: DekRow { generation: row.generation + 1, ..row }, encryptions: kept.encryptions })
+    let row = as_stored(with_state(ring, &kept.row, DekState::DecryptOnly).ok()?);
+    Some(KeptRow { row, encryptions: kept.encryptions })
 }
 
 fn is_same(one: &DekRow, other: &DekRow) -> bool {
@@ -184,11 +181,6 @@ mod tests {
         new_row(ring, &shop, KeyVersion::FIRST, &wrapped, dek, DekState::Primary, DekOrigin::Created).expect("a row")
     }
 
-    /// As the store does it.
-    fn replaced(row: &DekRow, replacement: Replacement) -> DekRow {
-        DekRow { generation: row.generation + 1, ..replacement.row }
-    }
-
     fn to(there: &DekRow, kept: &DekRow) -> Standing {
         let kept_row = |row: &DekRow| KeptRow { row: row.clone(), encryptions: 64 };
         stands(&kept_row(there), &kept_row(kept))
@@ -204,7 +196,7 @@ mod tests {
         let mut history = vec![first(&before, &dek).await];
         let mut then = |change: &dyn Fn(&DekRow) -> Replacement| {
             let row = history.last().expect("a row");
-            history.push(replaced(row, change(row)));
+            history.push(as_stored(change(row)));
         };
         then(&|row| with_state(&before, row, DekState::DecryptOnly).expect("a row"));
         for _ in 0..2 {
@@ -243,9 +235,9 @@ mod tests {
         let mut ways = Vec::new();
         for _ in 0..2 {
             let wrapped = ring.wrap_dek(&dek, dek_context(&shop, KeyVersion::FIRST)).await.expect("random");
-            ways.push(replaced(&root, rewrapped(&ring, &root, wrapped, &dek).expect("a row")));
+            ways.push(as_stored(rewrapped(&ring, &root, wrapped, &dek).expect("a row")));
         }
-        let longer = replaced(&ways[1], with_state(&ring, &ways[1], DekState::DecryptOnly).expect("a row"));
+        let longer = as_stored(with_state(&ring, &ways[1], DekState::DecryptOnly).expect("a row"));
         let other_dek = first(&ring, &Dek::generate().expect("random")).await;
         let later = DekRow { generation: 9, ..other_dek.clone() };
         for (there, kept) in [(&ways[0], &ways[1]), (&ways[0], &longer), (&root, &other_dek), (&root, &later)] {
@@ -271,8 +263,8 @@ mod tests {
         let (root, again) = (first(&ring, &dek).await, first(&ring, &dek).await);
         let other = first(&ring, &Dek::generate().expect("random")).await;
         let older = first(&old, &Dek::generate().expect("random")).await;
-        let disabled = replaced(&root, with_state(&ring, &root, DekState::Disabled).expect("a row"));
-        let gone = replaced(&disabled, destroyed(&ring, &disabled).expect("a row"));
+        let disabled = as_stored(with_state(&ring, &root, DekState::Disabled).expect("a row"));
+        let gone = as_stored(destroyed(&ring, &disabled).expect("a row"));
         let no_mac = |row: &DekRow| DekRow { row_mac: [0; 32], ..row.clone() };
         let cases = [
             ("its fingerprint", DekRow { fingerprint: [0; 32], ..root.clone() }, true, "Mend"),
@@ -287,9 +279,10 @@ mod tests {
             ("destroyed", no_mac(&gone), true, "it says that it was destroyed"),
         ];
         let kept = |row: &DekRow| KeptRow { row: row.clone(), encryptions: 64 };
-        assert_eq!(fault(&ring, &kept(&root), &kept(&root)), None);
+        let fault = |there: &KeptRow| fault(&ring, stands(there, &kept(&root)), there, &kept(&root));
+        assert_eq!(fault(&kept(&root)), None);
         for (case, there, is_corrupt, expected) in cases {
-            assert_eq!(fault(&ring, &kept(&there), &kept(&root)).is_some(), is_corrupt, "{case}");
+            assert_eq!(fault(&kept(&there)).is_some(), is_corrupt, "{case}");
             let remains = Remains {
                 kek_id: Some(there.kek_id),
                 encrypted_dek: Some(there.encrypted_dek.clone()),

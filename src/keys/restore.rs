@@ -121,11 +121,11 @@ impl Restore<'_> {
             return Ok(());
         };
         let places: Vec<RowPlace> = rows.iter().map(|kept| kept.row.place()).collect();
-        let standing = rows_at(whole, &places).await?;
+        let found = rows_at(whole, &places).await?;
         let (mut missing, mut corrupt) = (Vec::new(), Vec::new());
         for kept in rows {
             let place = kept.row.place();
-            let there = match standing.get(&place) {
+            let there = match found.get(&place) {
                 None => {
                     missing.push(kept);
                     continue;
@@ -136,12 +136,13 @@ impl Restore<'_> {
                     continue;
                 }
             };
-            if let Some(fault) = fault(self.ring, there, kept) {
+            let standing = stands(there, kept);
+            if let Some(fault) = fault(self.ring, standing, there, kept) {
                 corrupt.push((kept, fault.into()));
                 continue;
             }
             let writes = !self.is_dry && restored.refused.count == 0;
-            match stands(there, kept) {
+            match standing {
                 Standing::Same => restored.same += 1,
                 Standing::SameWithFewerUses => {
                     restored.same += 1;

@@ -133,7 +133,7 @@ fn read_inside(dir: &Path, path: &Path, limit: usize) -> Result<Vec<u8>, LoadErr
     if !found.starts_with(&dir) {
         return Err(wrong(&"it is a link that leads out of plugins.dir"));
     }
-    let file = open(&found).map_err(|error| wrong(&error))?;
+    let file = open_no_link(&found).map_err(|error| wrong(&error))?;
     if !file.metadata().is_ok_and(|found| found.is_file()) {
         return Err(wrong(&"not a file"));
     }
@@ -143,7 +143,7 @@ fn read_inside(dir: &Path, path: &Path, limit: usize) -> Result<Vec<u8>, LoadErr
 }
 
 /// Neither a link that was put there meanwhile, nor a pipe that nobody writes.
-fn open(path: &Path) -> std::io::Result<File> {
+pub(crate) fn open_no_link(path: &Path) -> std::io::Result<File> {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).map_err(std::io::Error::other)?;
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }

@@ -6,17 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sqlx::Error;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Sqlite};
+use sqlx::{ConnectOptions, Connection, Error, Sqlite};
 
 use super::rows::SqlStore;
 use super::schema::{migrations, newer_schema};
 use super::{OpenStoreError, StoreError};
 
 /// What it is called.
-pub(super) const KIND: &str = "sqlite";
+const KIND: &str = "sqlite";
 /// Connections to the file: writers wait for each other anyway.
 const CONNECTIONS: u32 = 4;
 

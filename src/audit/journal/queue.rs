@@ -83,18 +83,11 @@ impl Queue {
     }
 
     fn add(&self, waiting: &mut Waiting, message: Message) -> Result<(), Full> {
-        let length = match &message {
-            Message::Record { body, .. } => body.len(),
-            Message::Retry => 0,
-            // Rare, and not to be lost: a KEK that is retired later must have signed nothing since.
-            Message::Rekey(..) if !waiting.is_closed => {
-                waiting.messages.push(message);
-                return Ok(());
-            }
-            Message::Rekey(..) => return Err(Full),
-        };
+        let length = if let Message::Record { body, .. } = &message { body.len() } else { 0 };
         let has_room = waiting.messages.len() < self.capacity && waiting.bytes + length <= self.bytes_max;
-        if waiting.is_closed || !has_room {
+        // A new key is rare, and not to be lost: a KEK that is retired later must have signed nothing since.
+        let is_key = matches!(message, Message::Rekey(..));
+        if waiting.is_closed || !(has_room || is_key) {
             return Err(Full);
         }
         waiting.bytes += length;
