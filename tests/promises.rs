@@ -53,6 +53,7 @@ mod readme;
 mod reload;
 mod replicas;
 mod rewrap;
+mod rotated_elsewhere;
 mod samples;
 mod serving;
 mod sink_backends;

@@ -8,9 +8,10 @@ use futures_util::FutureExt;
 use origan_codec::names::{KeyVersion, ProjectId};
 use origan_codec::store::{Canary, DekOrigin, DekRow, DekState, DekStore, ENCRYPTIONS_MAX, PostgresStore, SqliteStore};
 use origan_codec_host::crypto::{Dek, Kek, KeyRing, WrapContext};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
-use crate::support::postgres;
+use crate::support::{Launch, postgres};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -197,5 +198,26 @@ async fn a_second_opening_finds_what_the_first_left() {
             store.insert_canary(&Canary { kek_id, sealed: vec![1] }, 1).await.expect("answers");
             store.ping().await.expect("answers");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_would_answer_before_it_is_durable_is_told_not_to() {
+    for (set, expected) in [("off", "on"), ("local", "on"), ("on", "on"), ("remote_apply", "remote_apply")] {
+        let url = postgres::database().await;
+        let mut database = PgConnection::connect(&url).await.expect("connects");
+        let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&mut database).await.expect("one");
+        let statement = format!("ALTER DATABASE \"{name}\" SET synchronous_commit = {set}");
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut database).await.expect("set");
+        let codec = Launch::new().variable("DATABASE_URL", &url).start().await;
+        let witness = "CREATE TABLE witness (setting TEXT); \
+             CREATE FUNCTION witness() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN INSERT INTO witness VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$; \
+             CREATE TRIGGER witness BEFORE INSERT ON project_dek FOR EACH ROW EXECUTE FUNCTION witness()";
+        sqlx::raw_sql(witness).execute(&mut database).await.expect("made");
+        codec.client.encrypt("shop", "v").await;
+        let seen: Vec<String> =
+            sqlx::query_scalar("SELECT setting FROM witness").fetch_all(&mut database).await.expect("seen");
+        assert_eq!(seen, [expected], "{set}");
     }
 }
